@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config';
+
+/** Shared by every package: tests run the TypeScript sources of all workspace packages, no build needed. */
+export default defineConfig({
+  resolve: { conditions: ['@edgemesh/source'] },
+  ssr: { resolve: { conditions: ['@edgemesh/source'], externalConditions: ['@edgemesh/source'] } },
+  test: {
+    include: ['src/**/*.test.ts'],
+    testTimeout: 15_000,
+    hookTimeout: 15_000,
+    pool: 'forks',
+  },
+});
