@@ -10,4 +10,5 @@ export * from './kube-object.ts';
 export * from './logger.ts';
 export * from './metrics.ts';
 export * from './service.ts';
+export * from './splice.ts';
 export * from './stream.ts';
