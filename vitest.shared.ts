@@ -6,6 +6,8 @@ export default defineConfig({
   ssr: { resolve: { conditions: ['@edgemesh/source'], externalConditions: ['@edgemesh/source'] } },
   test: {
     include: ['src/**/*.test.ts'],
+    // Those need root and run by vitest.lab.ts.
+    exclude: ['**/*.lab.test.ts', '**/node_modules/**', '**/dist/**'],
     testTimeout: 15_000,
     hookTimeout: 15_000,
     pool: 'forks',
