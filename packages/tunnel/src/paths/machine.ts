@@ -1,0 +1,161 @@
+import { backoffDelay } from '@edgemesh/core';
+import type { PathOptions } from '../options.ts';
+import { PATH_KINDS, type PathKind } from '../types.ts';
+
+/** How the search on one kind of path stands. */
+export interface PathTry {
+  readonly trying: boolean;
+  readonly failures: number;
+  /** Monotonic milliseconds before which no attempt is made. */
+  readonly notBefore: number;
+  /** Why the last attempt failed or the last carrier died. */
+  readonly reason: string | undefined;
+}
+
+/** All that is remembered about the paths to one peer. */
+export interface PathState {
+  /** Kinds worth an attempt, as the record and the relays allow. */
+  readonly candidates: ReadonlySet<PathKind>;
+  /** True while a stream is open or waiting. */
+  readonly wanted: boolean;
+  readonly active: PathKind | undefined;
+  readonly activeSince: number;
+  readonly tries: Readonly<Record<PathKind, PathTry>>;
+}
+
+export type PathEvent =
+  | { readonly type: 'wanted'; readonly onLan: boolean }
+  | { readonly type: 'idle' }
+  | { readonly type: 'candidates'; readonly kinds: readonly PathKind[] }
+  /** The network or the peer's record changed: what failed before may work now. */
+  | { readonly type: 'changed' }
+  | { readonly type: 'up'; readonly kind: PathKind }
+  | { readonly type: 'down'; readonly reason: string }
+  | { readonly type: 'failed'; readonly kind: PathKind; readonly reason: string }
+  | { readonly type: 'tick' };
+
+export interface PathTransition {
+  readonly from: PathKind | undefined;
+  readonly to: PathKind | undefined;
+  readonly reason: string;
+}
+
+export interface PathStep {
+  readonly state: PathState;
+  /** Kinds to attempt now; each must be answered with `up` or `failed`. */
+  readonly start: readonly PathKind[];
+  /** When to send `tick`, monotonic milliseconds. */
+  readonly nextDeadline: number | undefined;
+  readonly transition: PathTransition | undefined;
+}
+
+const UNTRIED: PathTry = { trying: false, failures: 0, notBefore: 0, reason: undefined };
+
+/** The state before anything is known of a peer. */
+export const initialPathState: PathState = {
+  candidates: new Set(),
+  wanted: false,
+  active: undefined,
+  activeSince: 0,
+  tries: { lan: UNTRIED, direct: UNTRIED, punched: UNTRIED, relayed: UNTRIED, circuit: UNTRIED },
+};
+
+/** True when `a` is a better path than `b`; anything is better than none. */
+export function isBetterPath(a: PathKind, b: PathKind | undefined): boolean {
+  return b === undefined || PATH_KINDS.indexOf(a) < PATH_KINDS.indexOf(b);
+}
+
+/**
+ * The path choice for one peer as a pure machine. All kinds are tried at once where that costs the first request
+ * nothing; a session in use keeps looking for something better, with growing pauses, and falls back when it dies.
+ */
+export function stepPaths(
+  state: PathState,
+  event: PathEvent,
+  now: number,
+  options: PathOptions,
+  random: () => number = Math.random,
+): PathStep {
+  const { next, transition } = applyEvent(state, event, now, options, random);
+  return { ...planAttempts(next, now), transition };
+}
+
+function applyEvent(
+  state: PathState,
+  event: PathEvent,
+  now: number,
+  options: PathOptions,
+  random: () => number,
+): { next: PathState; transition?: PathTransition } {
+  const failed = (kind: PathKind, reason: string): PathTry => {
+    const failures = state.tries[kind].failures + 1;
+    const backoff = { initialMs: options.retryInitialMs, maxMs: options.retryMaxMs };
+    return { trying: false, failures, notBefore: now + backoffDelay(failures - 1, backoff, random), reason };
+  };
+  switch (event.type) {
+    case 'wanted': {
+      if (state.wanted) return { next: state };
+      const holdRelay = event.onLan && state.active === undefined && state.tries.relayed.failures === 0;
+      const relayed = holdRelay
+        ? { ...state.tries.relayed, notBefore: now + options.lanHeadStartMs }
+        : state.tries.relayed;
+      return { next: { ...state, wanted: true, tries: { ...state.tries, relayed } } };
+    }
+    case 'idle':
+      return { next: { ...state, wanted: false } };
+    case 'candidates':
+      return { next: { ...state, candidates: new Set(event.kinds) } };
+    case 'changed': {
+      const fresh = (t: PathTry): PathTry => ({ ...t, failures: 0, notBefore: t.trying ? t.notBefore : now });
+      return { next: { ...state, tries: mapTries(state.tries, fresh) } };
+    }
+    case 'up': {
+      const tries = { ...state.tries, [event.kind]: { ...UNTRIED, reason: state.tries[event.kind].reason } };
+      if (!isBetterPath(event.kind, state.active)) return { next: { ...state, tries } };
+      const transition = { from: state.active, to: event.kind, reason: state.active ? 'better path' : 'connected' };
+      return { next: { ...state, tries, active: event.kind, activeSince: now }, transition };
+    }
+    case 'down': {
+      if (state.active === undefined) return { next: state };
+      const young = now - state.activeSince < options.minHealthyMs;
+      const lost = young ? failed(state.active, event.reason) : { ...UNTRIED, notBefore: now, reason: event.reason };
+      const tries = { ...state.tries, [state.active]: { ...lost, trying: state.tries[state.active].trying } };
+      const transition = { from: state.active, to: undefined, reason: event.reason };
+      return { next: { ...state, tries, active: undefined, activeSince: now }, transition };
+    }
+    case 'failed':
+      return { next: { ...state, tries: { ...state.tries, [event.kind]: failed(event.kind, event.reason) } } };
+    case 'tick':
+      return { next: state };
+  }
+}
+
+function mapTries(tries: PathState['tries'], change: (t: PathTry) => PathTry): PathState['tries'] {
+  return Object.fromEntries(PATH_KINDS.map((kind) => [kind, change(tries[kind])])) as Record<PathKind, PathTry>;
+}
+
+function planAttempts(state: PathState, now: number): Omit<PathStep, 'transition'> {
+  const start: PathKind[] = [];
+  let nextDeadline: number | undefined;
+  const tries: Record<PathKind, PathTry> = { ...state.tries };
+  for (const kind of PATH_KINDS) {
+    const current = tries[kind];
+    if (!state.wanted || current.trying || !isWorthTrying(state, kind)) continue;
+    if (now < current.notBefore) {
+      nextDeadline = Math.min(nextDeadline ?? Number.POSITIVE_INFINITY, current.notBefore);
+    } else {
+      start.push(kind);
+      tries[kind] = { ...current, trying: true };
+    }
+  }
+  return { state: start.length > 0 ? { ...state, tries } : state, start, nextDeadline };
+}
+
+function isWorthTrying(state: PathState, kind: PathKind): boolean {
+  if (!state.candidates.has(kind) || !isBetterPath(kind, state.active)) return false;
+  // Punching is signalled through a path that already works, and must never delay the first bytes.
+  if (kind === 'punched') return state.active !== undefined;
+  // A libp2p stream is many times slower than a spliced socket: only where splicing is not to be had.
+  if (kind === 'circuit') return !state.candidates.has('relayed') || state.tries.relayed.failures > 0;
+  return true;
+}

@@ -1,0 +1,173 @@
+import type { Socket } from 'node:net';
+import type { Clock, Logger, Metrics, Timer } from '@edgemesh/core';
+import { TunnelError } from '../errors.ts';
+import type { RelayLimits } from '../options.ts';
+import type { ControlRpc, DataPreamble } from '../types.ts';
+import { decodeFields, encodeMessage, RELAY_CONNECT, RELAY_INCOMING } from './messages.ts';
+import { createRateLimiter, type RateLimiter } from './rate-limit.ts';
+import { spliceSockets } from './splice-sockets.ts';
+import { type Circuit, TicketLedger } from './tickets.ts';
+
+export interface RelayServiceDeps {
+  /** The control plane: members call through it and are told through it. */
+  readonly control: ControlRpc;
+  readonly limits: RelayLimits;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+}
+
+export interface RelayStatus {
+  /** Circuits with both sockets spliced. */
+  readonly circuits: number;
+  /** Circuits announced, their sockets not yet here. */
+  readonly pending: number;
+  readonly bytesRelayed: number;
+}
+
+/** Splices the data sockets of members. It sees ciphertext only and does no cryptography on it. */
+export interface RelayService extends Disposable {
+  /** Takes a data socket that brought a ticket. */
+  accept(socket: Socket, preamble: Extract<DataPreamble, { kind: 'ticket' }>): void;
+  status(): RelayStatus;
+}
+
+interface Waiting {
+  readonly socket: Socket;
+  readonly side: 0 | 1;
+}
+
+interface CircuitState {
+  readonly circuit: Circuit;
+  readonly expiry: Timer;
+  waiting?: Waiting;
+  sockets: Socket[];
+}
+
+/** Serves `relay.connect` on the control plane and splices the sockets that come with its tickets. */
+export function createRelayService(deps: RelayServiceDeps): RelayService {
+  const service = new Service(deps);
+  deps.control.handle(RELAY_CONNECT, (peerId, body, signal) => service.connect(peerId, body, signal));
+  return service;
+}
+
+class Service implements RelayService {
+  readonly #deps: RelayServiceDeps;
+  readonly #ledger: TicketLedger;
+  readonly #circuits = new Map<number, CircuitState>();
+  readonly #rates: RateLimiter;
+  readonly #refused;
+  readonly #relayed;
+  #spliced = 0;
+  #bytes = 0;
+  #disposed = false;
+
+  constructor(deps: RelayServiceDeps) {
+    this.#deps = deps;
+    this.#ledger = new TicketLedger(deps.limits);
+    this.#rates = createRateLimiter(deps.limits.maxBytesPerSecondPerPeer, deps.clock);
+    this.#refused = deps.metrics.counter({
+      name: 'edgemesh_relay_refused_total',
+      help: 'Circuits or data sockets that the relay refused.',
+      labels: ['reason'],
+    });
+    this.#relayed = deps.metrics.counter({ name: 'edgemesh_relay_bytes_total', help: 'Bytes passed on.' }).with();
+    deps.metrics.observe(
+      { name: 'edgemesh_relay_circuits', help: 'Circuits with both sockets here.' },
+      () => this.#spliced,
+    );
+  }
+
+  async connect(caller: string, body: Uint8Array, _signal: AbortSignal): Promise<Uint8Array> {
+    const { peerId: callee } = decodeFields(body, 'peerId');
+    if (this.#disposed) throw new TunnelError('closed', 'the relay is shutting down');
+    if (callee === caller) throw new TunnelError('refused', 'a circuit to oneself');
+    const announced = this.#ledger.announce(caller, callee, this.#deps.clock.now());
+    if (typeof announced === 'string') {
+      this.#refused.with(announced).add();
+      throw new TunnelError(
+        'limit',
+        `the relay has no circuit to spare (${announced}): raise its limit or add a relay`,
+      );
+    }
+    const { circuit, tickets } = announced;
+    const expiry = this.#deps.clock.after(this.#deps.limits.ticketTtlMs, () => this.#expire(circuit));
+    this.#circuits.set(circuit.id, { circuit, expiry, sockets: [] });
+    const notice = encodeMessage({ from: caller, ticket: tickets[1].toString('hex') });
+    const deadline = AbortSignal.timeout(this.#deps.limits.ticketTtlMs);
+    // The caller is answered only after the callee took its ticket: one round trip more, but a dead callee is known at once.
+    await this.#deps.control.request(callee, RELAY_INCOMING, notice, deadline).catch((cause: unknown) => {
+      this.#expire(circuit);
+      throw new TunnelError('unreachable', `the relay has no connection to peer ${callee}`, { retryable: true, cause });
+    });
+    return encodeMessage({ ticket: tickets[0].toString('hex') });
+  }
+
+  accept(socket: Socket, preamble: { readonly ticket: Uint8Array }): void {
+    socket.on('error', () => socket.destroy());
+    const redeemed = this.#ledger.redeem(preamble.ticket, this.#deps.clock.now());
+    const state = typeof redeemed === 'string' ? undefined : this.#circuits.get(redeemed.circuit.id);
+    if (typeof redeemed === 'string' || state === undefined || this.#disposed) {
+      this.#refused.with(typeof redeemed === 'string' ? redeemed : 'unknown-ticket').add();
+      socket.destroy();
+      return;
+    }
+    state.sockets.push(socket);
+    const other = state.waiting;
+    if (other === undefined) {
+      state.waiting = { socket, side: redeemed.side };
+      socket.once('close', () => {
+        if (state.sockets.length === 1) this.#expire(state.circuit);
+      });
+      return;
+    }
+    state.expiry.cancel();
+    this.#splice(state, redeemed.side === 0 ? [socket, other.socket] : [other.socket, socket]);
+  }
+
+  #splice(state: CircuitState, [caller, callee]: [Socket, Socket]): void {
+    const { circuit } = state;
+    this.#spliced++;
+    const flows = spliceSockets(caller, callee, this.#deps.limits.circuitIdleMs, ({ bytesAtoB, bytesBtoA }) => {
+      this.#spliced--;
+      this.#bytes += bytesAtoB + bytesBtoA;
+      this.#relayed.add(bytesAtoB + bytesBtoA);
+      for (const side of [0, 1] as const) this.#rates.detach(circuit.peers[side], flows[side]);
+      this.#forget(circuit);
+      this.#deps.log.debug('circuit ended', {
+        caller: circuit.peers[0],
+        callee: circuit.peers[1],
+        bytesAtoB,
+        bytesBtoA,
+      });
+    });
+    for (const side of [0, 1] as const) this.#rates.attach(circuit.peers[side], flows[side]);
+    this.#deps.log.debug('circuit open', { caller: circuit.peers[0], callee: circuit.peers[1] });
+  }
+
+  #expire(circuit: Circuit): void {
+    const state = this.#circuits.get(circuit.id);
+    if (state === undefined || state.sockets.length === 2) return;
+    state.expiry.cancel();
+    for (const socket of state.sockets) socket.destroy();
+    this.#forget(circuit);
+  }
+
+  #forget(circuit: Circuit): void {
+    this.#circuits.delete(circuit.id);
+    this.#ledger.release(circuit);
+  }
+
+  status(): RelayStatus {
+    return { circuits: this.#spliced, pending: this.#circuits.size - this.#spliced, bytesRelayed: this.#bytes };
+  }
+
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+    for (const state of [...this.#circuits.values()]) {
+      state.expiry.cancel();
+      for (const socket of state.sockets) socket.destroy();
+      if (state.sockets.length < 2) this.#forget(state.circuit);
+    }
+  }
+}

@@ -1,0 +1,47 @@
+import type { Socket } from 'node:net';
+
+export interface SpliceTotals {
+  readonly bytesAtoB: number;
+  readonly bytesBtoA: number;
+}
+
+/** One direction of a splice: how much came in, and a brake. */
+export interface SpliceFlow {
+  bytes(): number;
+  /** Stops or restarts reading; TCP's window then holds the sender back. */
+  hold(on: boolean): void;
+}
+
+/**
+ * Pipes two raw sockets both ways until both directions have ended or one socket fails. Bytes are not looked at: TLS
+ * stays end to end. Half-close passes through; an error on one side destroys the other.
+ *
+ * @param idleMs a circuit without a byte in either direction for this long is cut (a peer may have vanished silently)
+ * @returns the flows that start at `a` and at `b`
+ */
+export function spliceSockets(
+  a: Socket,
+  b: Socket,
+  idleMs: number,
+  onDone: (totals: SpliceTotals) => void,
+): [SpliceFlow, SpliceFlow] {
+  let open = 2;
+  const pass = (from: Socket, to: Socket): SpliceFlow => {
+    from.setNoDelay(true);
+    from.setTimeout(idleMs, () => from.destroy());
+    from.on('error', () => to.destroy()); // 'close' follows and is counted there
+    from.on('close', () => {
+      if (!from.readableEnded) to.destroy(); // cut short; in order, `to` still flushes what it has and ends by itself
+      if (--open === 0) onDone({ bytesAtoB: a.bytesRead, bytesBtoA: b.bytesRead });
+    });
+    from.pipe(to);
+    return {
+      bytes: () => from.bytesRead,
+      hold(on) {
+        if (on) from.unpipe(to).pause();
+        else if (!from.destroyed) from.pipe(to);
+      },
+    };
+  };
+  return [pass(a, b), pass(b, a)];
+}
