@@ -1,1 +1,4 @@
-export {};
+export * from './errors.ts';
+export * from './filter.ts';
+export * from './normalize/index.ts';
+export type * from './source.ts';
