@@ -1,1 +1,10 @@
-export {};
+export * from './create-balancer.ts';
+export * from './destination-rule.ts';
+export * from './destination-rule-binding.ts';
+export * from './eligible-endpoints.ts';
+export * from './options.ts';
+export * from './outlier-machine.ts';
+export * from './policy.ts';
+export * from './service-balancer.ts';
+export * from './with-locality.ts';
+export * from './with-outlier-ejection.ts';
