@@ -27,7 +27,7 @@ export function applyDefaults(
   if (kind.group === '' && kind.kind === 'Service') return defaultService(object, previous, pool);
   if (kind.group === '' && kind.kind === 'Namespace') {
     const labels = {
-      ...(object.metadata['labels'] as object | undefined),
+      ...(object.metadata.labels as object | undefined),
       'kubernetes.io/metadata.name': object.metadata.name,
     };
     return {
@@ -42,26 +42,26 @@ export function applyDefaults(
 }
 
 function defaultService(object: Manifest, previous: Manifest | undefined, pool: AddressPool): Manifest {
-  const given = isRecord(object['spec']) ? object['spec'] : {};
-  const type = given['type'] ?? 'ClusterIP';
-  const ports = Array.isArray(given['ports']) ? given['ports'].map(defaultPort) : undefined;
+  const given = isRecord(object.spec) ? object.spec : {};
+  const type = given.type ?? 'ClusterIP';
+  const ports = Array.isArray(given.ports) ? given.ports.map(defaultPort) : undefined;
   const spec: Record<string, unknown> = { ...given, type, ...(ports && { ports }) };
-  spec['sessionAffinity'] ??= 'None';
+  spec.sessionAffinity ??= 'None';
   if (type !== 'ExternalName') {
-    const known = isRecord(previous?.['spec']) ? previous['spec'] : {};
-    const clusterIP = given['clusterIP'] ?? (known['clusterIP'] as string | undefined) ?? pool.next();
-    spec['clusterIP'] = clusterIP;
-    spec['clusterIPs'] ??= [clusterIP];
-    spec['internalTrafficPolicy'] ??= 'Cluster';
-    spec['ipFamilyPolicy'] ??= 'SingleStack';
-    spec['ipFamilies'] ??= [String(clusterIP).includes(':') ? 'IPv6' : 'IPv4'];
+    const known = isRecord(previous?.spec) ? previous.spec : {};
+    const clusterIP = given.clusterIP ?? (known.clusterIP as string | undefined) ?? pool.next();
+    spec.clusterIP = clusterIP;
+    spec.clusterIPs ??= [clusterIP];
+    spec.internalTrafficPolicy ??= 'Cluster';
+    spec.ipFamilyPolicy ??= 'SingleStack';
+    spec.ipFamilies ??= [String(clusterIP).includes(':') ? 'IPv6' : 'IPv4'];
   }
-  return { ...object, spec, status: object['status'] ?? { loadBalancer: {} } };
+  return { ...object, spec, status: object.status ?? { loadBalancer: {} } };
 }
 
 function defaultPort(port: unknown): unknown {
   if (!isRecord(port)) return port;
-  return { protocol: 'TCP', targetPort: port['port'], ...port };
+  return { protocol: 'TCP', targetPort: port.port, ...port };
 }
 
 const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
@@ -91,9 +91,9 @@ export function validate(object: Manifest, kind: KindSpec): StatusCause[] {
     );
   }
   if (service) {
-    const spec = isRecord(object['spec']) ? object['spec'] : {};
-    const needsPorts = spec['type'] !== 'ExternalName' && spec['clusterIP'] !== 'None';
-    const ports = Array.isArray(spec['ports']) ? spec['ports'] : [];
+    const spec = isRecord(object.spec) ? object.spec : {};
+    const needsPorts = spec.type !== 'ExternalName' && spec.clusterIP !== 'None';
+    const ports = Array.isArray(spec.ports) ? spec.ports : [];
     if (needsPorts && ports.length === 0)
       causes.push({ reason: 'FieldValueRequired', field: 'spec.ports', message: 'Required value' });
   }

@@ -63,8 +63,8 @@ async function respond(context: HandlerContext, request: ApiRequest, parsed: Par
   const { path, query, info } = parsed;
   if (path === '/healthz' || path === '/readyz' || path === '/livez')
     return { status: 200, headers: { 'content-type': 'text/plain' }, body: 'ok' };
-  const user = request.user ?? context.access.authenticate(request.headers['authorization']);
-  const format = negotiate(request.headers['accept']);
+  const user = request.user ?? context.access.authenticate(request.headers.authorization);
+  const format = negotiate(request.headers.accept);
   if (!info) {
     if (path === '/version')
       return encode(200, { major: '1', minor: '36', gitVersion: context.gitVersion, platform: 'linux/amd64' }, format);
@@ -212,7 +212,7 @@ function metadataOnly(body: Record<string, unknown>): Record<string, unknown> {
   const partial = (object: Record<string, unknown>) => ({
     kind: 'PartialObjectMetadata',
     apiVersion,
-    metadata: object['metadata'],
+    metadata: object.metadata,
   });
   const { items, metadata } = body;
   if (!Array.isArray(items)) return partial(body);

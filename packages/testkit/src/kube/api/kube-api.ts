@@ -1,16 +1,19 @@
 import { type Clock, systemClock } from '@edgemesh/core';
-import { parseAllDocuments } from 'yaml';
 import { createHttpFace, type TlsOptions } from '../http-face.ts';
 import { kubeApiDefaults } from '../options.ts';
 import { type Access, createAccess } from './access.ts';
 import { createAddressPool } from './defaults.ts';
-import { createFaultInjector, type Faults, pause } from './faults.ts';
-import { createHandler, type Recorder } from './handler.ts';
+import { createFaultInjector, type Faults } from './faults.ts';
+import { createHandler } from './handler.ts';
 import { builtinKinds, createKindRegistry, type KindRegistry, type KindSpec } from './kinds.ts';
-import { type ApiObject, isRecord, type Manifest } from './object.ts';
-import type { ApiAnswer, ApiRequest, RequestInfo } from './request.ts';
+import { parseManifests } from './manifests.ts';
+import type { ApiObject, Manifest } from './object.ts';
+import type { ApiAnswer, ApiRequest } from './request.ts';
+import { createRequestLog, type RecordedRequest } from './request-log.ts';
 import { createStore, type Store } from './store.ts';
 import type { WatchHandle } from './watch.ts';
+import { createWatchCache } from './watch-cache.ts';
+import { createWatchSet, type WatchMatch } from './watch-set.ts';
 import { createWriter } from './write.ts';
 
 /** Options of {@link createKubeApi}; defaults in `options.ts`. */
@@ -26,29 +29,6 @@ export interface KubeApiOptions
 }
 
 type Widen<T> = T extends number ? number : T extends string ? string : T extends boolean ? boolean : T;
-
-/** A request that came in. */
-export interface RecordedRequest {
-  readonly method: string;
-  /** Path and query. */
-  readonly url: string;
-  readonly path: string;
-  readonly query: Readonly<Record<string, string>>;
-  /** What it was about; undefined for paths without a resource. */
-  readonly info: RequestInfo | undefined;
-  readonly headers: Readonly<Record<string, string | undefined>>;
-  /** Monotonic milliseconds of the clock. */
-  readonly at: number;
-  /** Undefined until answered. */
-  readonly status: number | undefined;
-}
-
-/** Names watches; fields left out match anything. */
-export interface WatchMatch {
-  readonly resource?: string;
-  readonly group?: string;
-  readonly namespace?: string;
-}
 
 /** A Kubernetes API server for tests: REST, list and watch over HTTP, with faults on request. */
 export interface KubeApi extends AsyncDisposable {
@@ -111,7 +91,7 @@ export async function createKubeApi(options: KubeApiOptions = {}): Promise<KubeA
   access.requireTokens(options.tokens);
   const faults = createFaultInjector(clock);
   const watches = createWatchSet();
-  const cache = createCache(store);
+  const cache = createWatchCache(store);
   const log = createRequestLog(clock, settings.requestLogLimit);
   let tokenEpoch = 0;
 
@@ -194,125 +174,4 @@ export async function createKubeApi(options: KubeApiOptions = {}): Promise<KubeA
     },
   };
   return api;
-}
-
-/** The manifests of a YAML text of one or more documents; `List` objects are unfolded. */
-export function parseManifests(text: string): Manifest[] {
-  const manifests: Manifest[] = [];
-  const take = (value: unknown) => {
-    if (value === null || value === undefined) return;
-    if (isRecord(value) && value['kind'] === 'List' && Array.isArray(value['items'])) {
-      for (const item of value['items']) take(item);
-    } else if (
-      isRecord(value) &&
-      typeof value['apiVersion'] === 'string' &&
-      typeof value['kind'] === 'string' &&
-      isRecord(value['metadata'])
-    ) {
-      manifests.push(value as unknown as Manifest);
-    } else throw new Error('a document is not a Kubernetes object: apiVersion, kind and metadata are needed');
-  };
-  for (const document of parseAllDocuments(text)) {
-    const error = document.errors[0];
-    if (error) throw error;
-    take(document.toJS());
-  }
-  return manifests;
-}
-
-function createRequestLog(clock: Clock, limit: number) {
-  const entries: RecordedRequest[] = [];
-  const record: Recorder = (request, info) => {
-    const mark = request.url.indexOf('?');
-    const path = mark < 0 ? request.url : request.url.slice(0, mark);
-    const query = Object.fromEntries(new URLSearchParams(mark < 0 ? '' : request.url.slice(mark + 1)));
-    const entry = {
-      method: request.method,
-      url: request.url,
-      path,
-      query,
-      info,
-      headers: request.headers,
-      at: clock.now(),
-      status: undefined as number | undefined,
-    };
-    entries.push(entry);
-    if (entries.length > limit) entries.shift();
-    return (status) => {
-      entry.status = status;
-    };
-  };
-  return { entries: entries as readonly RecordedRequest[], record, clear: () => void entries.splice(0) };
-}
-
-function createWatchSet() {
-  const open = new Set<WatchHandle>();
-  const waiting = new Set<{ match: WatchMatch; resolve: (handle: WatchHandle) => void }>();
-  const matching = (match: WatchMatch) => [...open].filter((handle) => fits(handle, match));
-  return {
-    open: () => [...open],
-    hooks: {
-      opened(handle: WatchHandle) {
-        open.add(handle);
-        for (const waiter of [...waiting]) {
-          if (!fits(handle, waiter.match)) continue;
-          waiting.delete(waiter);
-          waiter.resolve(handle);
-        }
-      },
-      closed: (handle: WatchHandle) => void open.delete(handle),
-    },
-    next(match: WatchMatch = {}): Promise<WatchHandle> {
-      const found = matching(match)[0];
-      return found ? Promise.resolve(found) : new Promise((resolve) => waiting.add({ match, resolve }));
-    },
-    each(match: WatchMatch = {}, run: (handle: WatchHandle) => void): number {
-      const found = matching(match);
-      for (const handle of found) run(handle);
-      return found.length;
-    },
-  };
-}
-
-function fits(handle: WatchHandle, match: WatchMatch): boolean {
-  const { resource, group, namespace } = handle.info;
-  return (
-    (match.resource === undefined || match.resource === resource) &&
-    (match.group === undefined || match.group === group) &&
-    (match.namespace === undefined || match.namespace === namespace)
-  );
-}
-
-/** The watch cache: it keeps up with the store unless frozen. */
-function createCache(store: Store) {
-  let frozenAt: number | undefined;
-  const thawed = new Set<() => void>();
-  const revision = () => frozenAt ?? store.revision;
-  const onChange = (run: () => void) => {
-    const unsubscribe = store.subscribe(run);
-    thawed.add(run);
-    return () => {
-      thawed.delete(run);
-      unsubscribe();
-    };
-  };
-  return {
-    revision,
-    onChange,
-    freeze() {
-      frozenAt = store.revision;
-    },
-    thaw() {
-      frozenAt = undefined;
-      for (const run of [...thawed]) run();
-    },
-    async reached(wanted: number, clock: Clock, ms: number): Promise<void> {
-      const enough = new AbortController();
-      const stop = onChange(() => {
-        if (revision() >= wanted) enough.abort();
-      });
-      await pause(clock, ms, enough.signal);
-      stop();
-    },
-  };
 }

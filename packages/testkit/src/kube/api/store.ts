@@ -50,8 +50,8 @@ export function createStore(startRevision: number, historyLimit: number): Store 
 
   const table = (kind: KindSpec) => {
     const name = tableOf(kind);
-    let found = tables.get(name);
-    if (!found) tables.set(name, (found = new Map()));
+    const found = tables.get(name) ?? new Map<Key, ApiObject>();
+    tables.set(name, found);
     return found;
   };
   const forget = (count: number) => {

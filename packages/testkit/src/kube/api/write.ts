@@ -62,7 +62,7 @@ export function createWriter(store: Store, options: WriterOptions, pool: Address
     const created = now();
     const metadata = {
       ...kept,
-      uid: part === 'all' && typeof kept['uid'] === 'string' ? kept['uid'] : randomUUID(),
+      uid: part === 'all' && typeof kept.uid === 'string' ? kept.uid : randomUUID(),
       creationTimestamp: created,
       ...(kind.generation && { generation: 1 }),
       ...(options.managedFields && { managedFields: managedFields(full, created) }),
@@ -70,11 +70,11 @@ export function createWriter(store: Store, options: WriterOptions, pool: Address
     return store.put(kind, { ...full, metadata } as ApiObject);
   };
   const replace = (kind: KindSpec, before: ApiObject, manifest: Manifest, part: WritePart) => {
-    const wanted = manifest.metadata['resourceVersion'];
+    const wanted = manifest.metadata.resourceVersion;
     if (part !== 'all' && wanted !== undefined && wanted !== '' && wanted !== before.metadata.resourceVersion) {
       throw conflict(subject(kind, before.metadata.name));
     }
-    const uid = manifest.metadata['uid'];
+    const uid = manifest.metadata.uid;
     if (part !== 'all' && uid !== undefined && uid !== before.metadata.uid) {
       throw conflict(
         subject(kind, before.metadata.name),
@@ -101,7 +101,7 @@ export function createWriter(store: Store, options: WriterOptions, pool: Address
 
   return {
     create(kind, namespace, manifest) {
-      if (manifest.metadata['resourceVersion'])
+      if (manifest.metadata.resourceVersion)
         throw badRequest('resourceVersion should not be set on objects to be created');
       return insert(kind, inNamespace(kind, namespace, manifest), 'main');
     },
@@ -183,7 +183,7 @@ function inNamespace(kind: KindSpec, namespace: string | undefined, manifest: Ma
 }
 
 function withGeneratedName(manifest: Manifest): Manifest {
-  const prefix = manifest.metadata['generateName'];
+  const prefix = manifest.metadata.generateName;
   if (manifest.metadata.name || typeof prefix !== 'string') return manifest;
   return {
     ...manifest,
