@@ -66,6 +66,8 @@ export interface AgentOptions {
   /** Merged over the configuration. */
   readonly config?: Readonly<Record<string, unknown>>;
   readonly env?: Readonly<Record<string, string>>;
+  /** Take objects from `config.kubeAPIConfig` instead of a folder of manifests. */
+  readonly kubernetes?: boolean;
 }
 
 export interface MeshAgent {
@@ -76,7 +78,7 @@ export interface MeshAgent {
   readonly configFile: string;
   status(): Promise<Status>;
   /** Resolves when the agent is ready and the predicate holds. */
-  until(what: string, predicate: (status: Status) => boolean, timeoutMs?: number): Promise<Status>;
+  until(what: string, predicate: (status: Status) => boolean | Promise<boolean>, timeoutMs?: number): Promise<Status>;
   /** Starts it again after its process ended. */
   restart(): Promise<void>;
 }
@@ -85,6 +87,8 @@ export interface MeshAgent {
 export interface Mesh extends AsyncDisposable {
   readonly lab: Lab;
   readonly folder: string;
+  /** Arguments of Node that run the agent's other commands. */
+  readonly agentCommand: readonly string[];
   host(name: string): LabMachine;
   server(host: string, options?: { readonly secret?: string; readonly args?: readonly string[] }): Promise<LabProcess>;
   agent(host: string, options?: AgentOptions): Promise<MeshAgent>;
@@ -101,6 +105,7 @@ export async function createMesh(plan: LabPlan): Promise<Mesh> {
   return {
     lab,
     folder,
+    agentCommand: [app('agent')],
     host: (name) => lab.host(name),
     server: (host, options) => startServer(lab.host(host), folder, options),
     agent: (host, options) => startAgent(lab.host(host), folder, options),
@@ -149,7 +154,7 @@ async function startAgent(machine: LabMachine, folder: string, options: AgentOpt
   const config = {
     apiVersion: 'agent.edgemesh.config.kubeedge.io/v1alpha1',
     kind: 'EdgeMeshAgent',
-    commonConfig: { manifestDir, dataDir, logLevel: 'debug' },
+    commonConfig: { dataDir, logLevel: 'debug', ...(options.kubernetes ? {} : { manifestDir }) },
     modules: {
       edgeDNS: { enable: true },
       edgeProxy: { enable: true },
@@ -183,7 +188,7 @@ async function startAgent(machine: LabMachine, folder: string, options: AgentOpt
       await pollUntil(
         async () => {
           last = await agent.status().catch(() => undefined);
-          return last !== undefined && predicate(last);
+          return last !== undefined && (await predicate(last));
         },
         { timeoutMs, what },
       ).catch((error: unknown) => {
