@@ -1,0 +1,44 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { Section } from './fields.ts';
+import { type AgentConfig, KINDS, type ServerConfig } from './schema/kinds.ts';
+import { joinPath } from './tree.ts';
+
+/**
+ * | apply | what the change needs |
+ * | --- | --- |
+ * | `live` | the running module takes the new value over |
+ * | `module` | the module named in `module` starts anew |
+ * | `process` | the agent or server starts anew |
+ */
+export type ApplyKind = 'live' | 'module' | 'process';
+
+/** One key whose value differs. Lists and records differ as a whole. */
+export interface ConfigChange {
+  readonly path: string;
+  readonly apply: ApplyKind;
+  /** `edgeTunnel`, ...: the module that the key belongs to. */
+  readonly module?: string;
+}
+
+/** Every key with another value, in the order of the schema; empty when nothing changed. */
+export function diffConfig<C extends AgentConfig | ServerConfig>(before: C, after: C): readonly ConfigChange[] {
+  if (before.kind !== after.kind) return [{ path: 'kind', apply: 'process' }];
+  const changes: ConfigChange[] = [];
+  compare(KINDS[before.kind].schema, before, after, '', changes);
+  return changes;
+}
+
+function compare(section: Section, before: object, after: object, path: string, changes: ConfigChange[]): void {
+  for (const [key, field] of Object.entries(section.fields)) {
+    const [a, b] = [(before as Record<string, unknown>)[key], (after as Record<string, unknown>)[key]];
+    const here = joinPath(path, key);
+    if (field.kind === 'section') compare(field, a as object, b as object, here, changes);
+    else if (!isDeepStrictEqual(a, b)) changes.push(changeAt(here, field.live === true));
+  }
+}
+
+function changeAt(path: string, live: boolean): ConfigChange {
+  const module = /^modules\.([^.]+)\./.exec(path)?.[1];
+  if (module === undefined) return { path, apply: live ? 'live' : 'process' };
+  return { path, apply: live ? 'live' : 'module', module };
+}

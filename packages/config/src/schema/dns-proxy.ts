@@ -1,0 +1,77 @@
+import { choice, commaList, decimal, flag, integer, list, port, record, section } from '../fields.ts';
+import { dnsServer, domainName, interfaceName, ipAddress } from '../formats.ts';
+
+const OWN = 'is set by EdgeMesh itself and has no effect here';
+
+export const dnsSection = section(
+  'Answers names of Services on the node.',
+  {
+    enable: flag(false, 'Run the DNS server.'),
+    listenPort: port(53, 'Port of the DNS server, UDP and TCP.'),
+    listenAddress: list(ipAddress, 'Addresses to listen on. Empty: bridgeDeviceIP.'),
+    upstreamServers: list(dnsServer, "Servers for every other name. Empty: the node's resolv.conf.", { live: true }),
+    stubDomains: record(
+      domainName,
+      dnsServer,
+      'Domains with name servers of their own: { example.org: [192.0.2.53] }.',
+      {
+        live: true,
+      },
+    ),
+    cacheDNS: section('Node-local cache in front of the cluster DNS.', {
+      enable: flag(false, 'Cache answers of the cluster DNS.'),
+      autoDetect: flag(true, 'Find the cluster DNS by its Service (kube-dns in kube-system).'),
+      upstreamServers: list(dnsServer, 'Addresses of the cluster DNS, besides what is detected.', { live: true }),
+      cacheTTL: integer(30, [0, 86_400], 'Longest time an answer is kept.', { unit: 's', live: true }),
+    }),
+  },
+  { listenInterface: OWN, kubeAPIConfig: OWN },
+);
+
+export const loadBalancerSection = section(
+  'How endpoints are chosen.',
+  {
+    consistentHash: section('Ring for the consistentHash policy of DestinationRules.', {
+      partitionCount: integer(100, [1, 100_000], 'Partitions of the ring.'),
+      replicationFactor: integer(10, [1, 10_000], 'Places of each endpoint on the ring.'),
+      load: decimal(1.25, [1, 100], 'Most load of one endpoint, as a multiple of the average.'),
+    }),
+  },
+  { caller: OWN, nodeName: OWN },
+);
+
+export const proxySection = section(
+  'Carries traffic of Services.',
+  {
+    enable: flag(false, 'Run the Service proxy.'),
+    serviceFilterMode: choice(
+      'FilterIfLabelExists',
+      ['FilterIfLabelExists', 'FilterIfLabelDoesNotExists'],
+      'Which Services are left alone: those with the label service-proxy-name, or those without it.',
+    ),
+    listeners: choice(
+      'auto',
+      ['auto', 'kernel', 'loopback'],
+      'How traffic gets in: kernel rules (nftables, root), listeners on loopback, or the best that works.',
+    ),
+    socks5Proxy: section(
+      'SOCKS5 proxy that reaches other nodes by name, for ssh.',
+      { enable: flag(false, 'Run the SOCKS5 proxy.'), listenPort: port(10_800, 'Port of the SOCKS5 proxy.') },
+      { nodeName: OWN, namespace: OWN },
+    ),
+    loadBalancer: loadBalancerSection,
+  },
+  {
+    listenInterface: OWN,
+    listenPort: 'has had no effect since EdgeMesh 1.12; remove it',
+    subNet: 'has had no effect since EdgeMesh 1.12; remove it',
+  },
+);
+
+export const gatewaySection = section('Lets traffic from outside in, by Gateway and route objects.', {
+  enable: flag(false, 'Run the gateway.'),
+  nic: commaList(interfaceName, 'Interfaces to listen on, with commas. "*": all.'),
+  includeIP: commaList(ipAddress, 'Addresses to listen on, with commas. "*": all.'),
+  excludeIP: commaList(ipAddress, 'Addresses not to listen on, with commas. "*": none is excluded.'),
+  loadBalancer: loadBalancerSection,
+});

@@ -1,0 +1,120 @@
+import { choice, commaList, flag, integer, list, objects, port, section, text } from '../fields.ts';
+import { anyText, cidr, filePath, interfaceName, listenAddress, nodeName, peerAddress } from '../formats.ts';
+
+const OWN = 'is set by EdgeMesh itself and has no effect here';
+
+/** Shared by agents that relay and by the server. Chosen for one relay of 1,000 nodes within 20,000 open files. */
+export const relayLimitsSection = section(
+  'What this process relays for others. A refusal names the limit that was hit.',
+  {
+    maxReservations: integer(4096, [0, 1_000_000], 'Nodes that may wait here to be reached.', { live: true }),
+    maxReservationsPerIp: integer(
+      1024,
+      [0, 1_000_000],
+      'Of these, from one public address: a whole site behind one NAT.',
+      {
+        live: true,
+      },
+    ),
+    maxCircuits: integer(4096, [0, 1_000_000], 'Relayed connections at once; each takes two open files.', {
+      live: true,
+    }),
+    maxCircuitsPerPeer: integer(256, [0, 1_000_000], 'Relayed connections of one node at once.', { live: true }),
+    bandwidthPerPeer: integer(
+      0,
+      [0, 1_000_000_000_000],
+      'Bytes relayed for one node, each direction. 0: not limited.',
+      {
+        unit: 'bytes/s',
+        live: true,
+      },
+    ),
+    idleTimeout: integer(300, [1, 86_400], 'A relayed connection without bytes is closed after this time.', {
+      unit: 's',
+      live: true,
+    }),
+  },
+);
+
+export const pskSection = section('The secret that all members of the mesh share.', {
+  enable: flag(true, 'Only let members with the secret in.'),
+  path: text('/etc/edgemesh/psk', filePath, 'File with the secret.'),
+});
+
+export const rendezvousField = text(
+  'EDGEMESH_PLAYGOUND',
+  anyText,
+  'Name of the mesh; nodes with another one are not seen.',
+);
+export const staticPeersField = list(peerAddress, 'Peers to connect to without being told of them.', { live: true });
+export const dataListenField = text(
+  '',
+  listenAddress,
+  'Where sessions come in. Empty: chosen from the listening port.',
+);
+
+const streams = (value: number, description: string) => integer(value, [1, 10_000_000], description, { live: true });
+
+const limitSection = section('Most streams through the tunnel.', {
+  enable: flag(true, 'Apply these limits.', { live: true }),
+  tunnelBaseStreamIn: streams(10_240, 'Streams from all peers.'),
+  tunnelBaseStreamOut: streams(10_240, 'Streams to all peers.'),
+  tunnelPeerBaseStreamIn: streams(1024, 'Streams from one peer.'),
+  tunnelPeerBaseStreamOut: streams(1024, 'Streams to one peer.'),
+});
+
+const relayNode = section('A node that relays.', {
+  nodeName: text('', nodeName, 'Its Kubernetes node name.'),
+  advertiseAddress: list(peerAddress, 'Where others reach it.'),
+});
+
+export const tunnelSection = section(
+  'Connects nodes with each other across networks.',
+  {
+    enable: flag(false, 'Run the tunnel.'),
+    listenPort: port(20_006, 'Port for other nodes, and for relaying on relay nodes.'),
+    dataListen: dataListenField,
+    transport: choice(
+      'tcp',
+      ['tcp', 'ws', 'quic'],
+      'Transport of the tunnel; ws and quic are accepted, and tcp is used.',
+    ),
+    rendezvous: rendezvousField,
+    advertiseAddress: list(peerAddress, 'Where others reach this node, besides what it finds out.', { live: true }),
+    relayNodes: objects(relayNode, ['nodeName'], 'Nodes that relay for others.', { live: true }),
+    staticPeers: staticPeersField,
+    mdns: flag(true, 'Find nodes of the same LAN by multicast.'),
+    holePunch: choice('auto', ['auto', 'off'], 'Try to connect directly through NATs.', { live: true }),
+    maxCandidates: integer(15, [1, 1000], 'Relays kept in mind.'),
+    heartbeatPeriod: integer(120, [1, 86_400], 'Time between checks of the connections to relays.', { unit: 's' }),
+    finderPeriod: integer(60, [1, 86_400], 'Time between searches for relays.', { unit: 's' }),
+    psk: pskSection,
+    tunnelLimitConfig: limitSection,
+    relay: relayLimitsSection,
+    listenInterfaces: commaList(interfaceName, 'Interfaces whose addresses are announced, with commas. "*": all.'),
+    extraFilteredInterfaces: commaList(interfaceName, 'Interfaces whose addresses are never announced, with commas.'),
+    metricConfig: section('Metrics on a port of their own, reachable from outside.', {
+      enable: flag(false, 'Serve metrics there too.'),
+      port: port(9999, 'Port of these metrics.'),
+    }),
+  },
+  {
+    mode: OWN,
+    nodeName: OWN,
+    configPath: OWN,
+    enableIpfsLog: 'has no effect; set commonConfig.logLevel to debug instead',
+    security: 'has had no effect since EdgeMesh 1.12; use psk',
+  },
+);
+
+export const cniSection = section(
+  'Pod network across nodes.',
+  {
+    enable: flag(false, 'Carry packets between pods of different networks.'),
+    meshCIDRConfig: section('Which pod addresses are where.', {
+      cloudCIDR: list(cidr, 'Pod ranges of cloud nodes.'),
+      edgeCIDR: list(cidr, 'Pod ranges of edge nodes.'),
+    }),
+  },
+  { encapsulateIP: OWN },
+);
