@@ -1,3 +1,4 @@
+export * from './catalog/index.ts';
 export * from './errors.ts';
 export * from './filter.ts';
 export * from './normalize/index.ts';

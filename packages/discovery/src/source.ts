@@ -44,6 +44,8 @@ export interface SourceSink {
   remove(removal: Removal): boolean;
   /** The origin has just confirmed that what it said about this kind still holds. */
   confirm(kind: GroupKind): void;
+  /** Drops all objects of a kind but these keys (`namespace/name`): the source no longer follows the others. */
+  retain(kind: GroupKind, keep: ReadonlySet<string>): void;
   /** Kinds of which objects of this source are held, from a snapshot too. */
   held(): readonly GroupKind[];
   /** Every kind of this source has been read once with authority. */

@@ -2,17 +2,14 @@ import {
   type Catalog,
   type CatalogChange,
   EMPTY_CATALOG,
-  type Endpoint,
   type GroupKind,
   type KubeObject,
   type NodeInfo,
-  type Service,
   type ServiceId,
 } from '@edgemesh/core';
-import { NORMALISED_KINDS, type NormalisedObject } from '../normalize/any.ts';
-import type { Backends } from '../normalize/backends.ts';
+import { NORMALISED_KINDS } from '../normalize/any.ts';
 import { sameJson } from '../normalize/equal.ts';
-import { mergeEndpoints } from '../normalize/merge.ts';
+import { createBackendsIndex, type Winner } from './backends-index.ts';
 
 /** Turns merged objects into catalogs, one change at a time. */
 export interface Builder {
@@ -23,70 +20,27 @@ export interface Builder {
   flush(): CatalogChange | undefined;
 }
 
-/** Endpoints of one Service by the object they come from. */
-interface ServiceBackends {
-  readonly slices: Map<string, Backends>;
-  endpoints: Backends | undefined;
-}
-
 /**
  * Incremental: a flush re-merges only the Services that were touched and copies the maps that changed (a copy of a map of
  * 10,000 entries takes under a millisecond; what it holds is shared).
  */
-export function createBuilder(winner: (kind: GroupKind, key: string) => NormalisedObject | undefined): Builder {
+export function createBuilder(winner: Winner): Builder {
   let current: Catalog = EMPTY_CATALOG;
   const touched = new Map<GroupKind, Set<string>>();
-  const backends = new Map<ServiceId, ServiceBackends>();
-  const sliceOwner = new Map<string, ServiceId>();
-
-  const backendsOf = (id: ServiceId) => {
-    const known = backends.get(id) ?? { slices: new Map(), endpoints: undefined };
-    backends.set(id, known);
-    return known;
-  };
-  const dropEmpty = (id: ServiceId) => {
-    const known = backends.get(id);
-    if (known && known.slices.size === 0 && known.endpoints === undefined) backends.delete(id);
-  };
-  const applySlice = (key: string, dirty: Set<ServiceId>) => {
-    const before = sliceOwner.get(key);
-    const after = winner(NORMALISED_KINDS.endpointSlice, key)?.backends;
-    if (before !== undefined) {
-      dirty.add(before);
-      backends.get(before)?.slices.delete(key);
-      sliceOwner.delete(key);
-      dropEmpty(before);
-    }
-    if (after === undefined) return;
-    dirty.add(after.service);
-    sliceOwner.set(key, after.service);
-    backendsOf(after.service).slices.set(key, after);
-  };
-  const applyEndpoints = (key: string, dirty: Set<ServiceId>) => {
-    const id = key as ServiceId;
-    dirty.add(id);
-    backendsOf(id).endpoints = winner(NORMALISED_KINDS.endpoints, key)?.backends;
-    dropEmpty(id);
-  };
-  const merged = (id: ServiceId): readonly Endpoint[] => {
-    const known = backends.get(id);
-    if (known === undefined) return [];
-    if (known.slices.size > 0) return mergeEndpoints(known.slices.values());
-    return known.endpoints === undefined ? [] : mergeEndpoints([known.endpoints]);
-  };
+  const backends = createBackendsIndex(winner);
 
   const flushServices = () => {
     const dirty = new Set<ServiceId>();
     for (const key of touched.get(NORMALISED_KINDS.service) ?? []) dirty.add(key as ServiceId);
-    for (const key of touched.get(NORMALISED_KINDS.endpointSlice) ?? []) applySlice(key, dirty);
-    for (const key of touched.get(NORMALISED_KINDS.endpoints) ?? []) applyEndpoints(key, dirty);
+    for (const key of touched.get(NORMALISED_KINDS.endpointSlice) ?? []) backends.applySlice(key, dirty);
+    for (const key of touched.get(NORMALISED_KINDS.endpoints) ?? []) backends.applyEndpoints(key, dirty);
     const services = copyOnWrite(current.services);
     const endpoints = copyOnWrite(current.endpoints);
     const changed = new Set<ServiceId>();
     for (const id of dirty) {
       const service = winner(NORMALISED_KINDS.service, id)?.service;
       const a = services.put(id, service);
-      const b = endpoints.put(id, service && merged(id));
+      const b = endpoints.put(id, service && backends.merged(id));
       if (a || b) changed.add(id);
     }
     return { services: services.result(), endpoints: endpoints.result(), changed };

@@ -81,12 +81,27 @@ export function replaceIn(
 }
 
 /** Takes a hint: only where nothing better is known, and only to add. */
-export function hintTo(layer: Layer, objects: readonly NormalisedObject[], onChange: OnChange): ListOutcome {
-  const better = layer.trust === 'authoritative' || (layer.trust === 'snapshot' && layer.objects.size > 0);
-  if (better) return 'ignored';
-  layer.trust = 'hint';
+export function hintTo(
+  layer: Layer,
+  objects: readonly NormalisedObject[],
+  scope: ListScope | undefined,
+  onChange: OnChange,
+): ListOutcome {
+  const holds = () => [...layer.objects.values()].some((held) => matches(held, scope));
+  const better = scope === undefined && layer.trust === 'authoritative';
+  if (better || (layer.trust !== 'hint' && holds())) return 'ignored';
+  if (layer.trust !== 'authoritative') layer.trust = 'hint';
   for (const incoming of objects) upsertInto(layer, incoming, onChange);
   return 'accepted';
+}
+
+/** Drops every object whose key is not among those to keep. */
+export function retainIn(layer: Layer, keep: ReadonlySet<string>, onChange: OnChange): void {
+  for (const key of [...layer.objects.keys()]) {
+    if (keep.has(key)) continue;
+    layer.objects.delete(key);
+    onChange(layer.kind, key);
+  }
 }
 
 function put(layer: Layer, incoming: NormalisedObject, held: NormalisedObject | undefined, onChange: OnChange): void {

@@ -4,7 +4,16 @@ import { type NormalisedObject, normaliseAny } from '../normalize/any.ts';
 import { fieldsOf, textOf } from '../normalize/read.ts';
 import { compareResourceVersions } from '../normalize/resource-version.ts';
 import type { ListOutcome, Removal, SourceList } from '../source.ts';
-import { createLayer, hintTo, type Layer, type OnChange, removeFrom, replaceIn, upsertInto } from './layer.ts';
+import {
+  createLayer,
+  hintTo,
+  type Layer,
+  type OnChange,
+  removeFrom,
+  replaceIn,
+  retainIn,
+  upsertInto,
+} from './layer.ts';
 
 /** The part of a source that merging needs. */
 export interface StoreSource {
@@ -30,6 +39,8 @@ export interface Store {
   upsert(source: string, object: unknown): boolean;
   remove(source: string, removal: Removal): boolean;
   confirm(source: string, kind: GroupKind): void;
+  /** Drops what a source no longer follows. */
+  retain(source: string, kind: GroupKind, keep: ReadonlySet<string>): void;
   /** Puts objects of a snapshot under a source that has said nothing yet. */
   restore(source: string, kind: GroupKind, objects: readonly unknown[], confirmedAt: number | undefined): void;
   /** The object that counts, after merging. */
@@ -82,7 +93,7 @@ export function createStore(options: StoreOptions): Store {
       if (!wanted(list.kind)) return 'ignored';
       const layer = layerOf(source, list.kind);
       const { objects, rejected } = admitAll(list.objects, list.kind);
-      if (list.authority === 'hint') return hintTo(layer, objects, onChange);
+      if (list.authority === 'hint') return hintTo(layer, objects, list.scope, onChange);
       const outcome = replaceIn(layer, { objects, rejected, scope: list.scope }, onChange);
       if (outcome === 'accepted') {
         layer.trust = 'authoritative';
@@ -100,6 +111,13 @@ export function createStore(options: StoreOptions): Store {
     confirm(source, kind) {
       const layer = layersOf(source).get(kind);
       if (layer?.trust === 'authoritative') layer.confirmedAt = now();
+    },
+    retain(source, kind, keep) {
+      const layers = layersOf(source);
+      const layer = layers.get(kind);
+      if (layer === undefined) return;
+      retainIn(layer, keep, onChange);
+      if (layer.objects.size === 0) layers.delete(kind);
     },
     restore(source, kind, raw, confirmedAt) {
       if (!wanted(kind)) return;
