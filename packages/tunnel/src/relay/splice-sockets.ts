@@ -26,17 +26,21 @@ export function spliceSockets(
   onDone: (totals: SpliceTotals) => void,
 ): [SpliceFlow, SpliceFlow] {
   let open = 2;
+  const counts: (() => number)[] = []; // what came before the splice (a ticket) is not part of it
   const pass = (from: Socket, to: Socket): SpliceFlow => {
+    const before = from.bytesRead - from.readableLength;
+    counts.push(() => from.bytesRead - before);
     from.setNoDelay(true);
     from.setTimeout(idleMs, () => from.destroy());
-    from.on('error', () => to.destroy()); // 'close' follows and is counted there
+    from.on('error', () => from.destroy()); // 'close' follows
     from.on('close', () => {
-      if (!from.readableEnded) to.destroy(); // cut short; in order, `to` still flushes what it has and ends by itself
-      if (--open === 0) onDone({ bytesAtoB: a.bytesRead, bytesBtoA: b.bytesRead });
+      // Cut short: the other end must see a failure, not an end. In order, `to` still flushes what it has and ends by itself.
+      if (!from.readableEnded) to.resetAndDestroy();
+      if (--open === 0) onDone({ bytesAtoB: counts[0]?.() ?? 0, bytesBtoA: counts[1]?.() ?? 0 });
     });
     from.pipe(to);
     return {
-      bytes: () => from.bytesRead,
+      bytes: () => from.bytesRead - before,
       hold(on) {
         if (on) from.unpipe(to).pause();
         else if (!from.destroyed) from.pipe(to);

@@ -1,0 +1,267 @@
+import {
+  type ByteStream,
+  backoffDelay,
+  type Clock,
+  type Datagrams,
+  type DialOptions,
+  detach,
+  type Logger,
+  MeshError,
+  messageOf,
+  sleep,
+  type Timer,
+} from '@edgemesh/core';
+import type { PathOptions } from '../options.ts';
+import type { Carrier, ControlPlane, NodeRecord, PathKind, PeerStatus, Session } from '../types.ts';
+import {
+  createDeferredDatagrams,
+  createDeferredStream,
+  type DeferredDatagrams,
+  type DeferredStream,
+} from './deferred-stream.ts';
+import { initialPathState, type PathEvent, type PathState, type PathTransition, stepPaths } from './machine.ts';
+
+/** Tries one kind of path to a peer; rejects with TunnelError. */
+export type PathStrategy = (record: NodeRecord, signal: AbortSignal) => Promise<Carrier>;
+
+/** Part of the session table that a link uses. */
+export interface LinkSessions {
+  get(peerId: string): Session | undefined;
+  reserve(peerId: string, nodeName: string): Session;
+  attach(carrier: Carrier): Session;
+}
+
+export interface PeerLinkDeps {
+  readonly control: Pick<ControlPlane, 'resolve' | 'isOnLan' | 'relays'>;
+  readonly sessions: LinkSessions;
+  readonly strategies: Readonly<Partial<Record<PathKind, PathStrategy>>>;
+  readonly options: PathOptions;
+  readonly clock: Clock;
+  readonly log: Logger;
+  onTransition(nodeName: string, transition: PathTransition): void;
+}
+
+type Target = { readonly address: string; readonly port: number; readonly kind?: 'udp' | 'packets' };
+type Waiting =
+  | { readonly target: Target; readonly options: DialOptions | undefined; readonly stream: DeferredStream }
+  | { readonly target: Target; readonly options: DialOptions | undefined; readonly datagrams: DeferredDatagrams };
+
+/** Streams that may wait for the record of a node; more are refused. */
+const MAX_WAITING = 1_024;
+/** How long the first dial waits for a node that nobody has announced, in milliseconds. */
+const RESOLVE_TIMEOUT_MS = 8_000;
+
+/** Everything towards one node: its record, its session, and the search for the best path. */
+export class PeerLink {
+  readonly nodeName: string;
+  readonly #deps: PeerLinkDeps;
+  readonly #abort = new AbortController();
+  #record: NodeRecord | undefined;
+  #paths: PathState = initialPathState;
+  #timer: Timer | undefined;
+  #waiting: Waiting[] = [];
+  #resolving = false;
+  #reason: string | undefined;
+  #lastUsed: number;
+
+  constructor(nodeName: string, deps: PeerLinkDeps) {
+    this.nodeName = nodeName;
+    this.#deps = deps;
+    this.#lastUsed = deps.clock.now();
+  }
+
+  get peerId(): string | undefined {
+    return this.#record?.peerId;
+  }
+
+  dial(target: Target, options?: DialOptions): ByteStream {
+    const session = this.#use();
+    if (session !== undefined) return session.dial(target, options);
+    const stream = createDeferredStream();
+    this.#wait({ target, options, stream });
+    return stream;
+  }
+
+  openDatagrams(target: Target, options?: DialOptions): Datagrams {
+    const session = this.#use();
+    if (session !== undefined) return session.openDatagrams(target, options);
+    const datagrams = createDeferredDatagrams();
+    this.#wait({ target, options, datagrams });
+    return datagrams;
+  }
+
+  /** The session to dial on, and a nudge to the path search; undefined while the node's record is not known. */
+  #use(): Session | undefined {
+    this.#lastUsed = this.#deps.clock.now();
+    if (this.#record === undefined) return undefined;
+    const session = this.#deps.sessions.reserve(this.#record.peerId, this.nodeName);
+    if (!this.#paths.wanted) this.#feed({ type: 'wanted', onLan: this.#deps.control.isOnLan(this.#record.peerId) });
+    return session;
+  }
+
+  #wait(waiting: Waiting): void {
+    if (this.#abort.signal.aborted || this.#waiting.length >= MAX_WAITING) {
+      const error = new MeshError('limit', `too many streams wait for node ${this.nodeName}`, { retryable: true });
+      failWaiting(waiting, error);
+      return;
+    }
+    this.#waiting.push(waiting);
+    if (this.#resolving) return;
+    this.#resolving = true;
+    detach('resolve node', this.#deps.log, this.#resolve());
+  }
+
+  async #resolve(): Promise<void> {
+    const { clock, control } = this.#deps;
+    const deadline = clock.now() + RESOLVE_TIMEOUT_MS;
+    const signal = AbortSignal.any([this.#abort.signal, AbortSignal.timeout(RESOLVE_TIMEOUT_MS)]);
+    let why = 'no relay and nobody on the LAN knows it';
+    for (let attempt = 0; this.#record === undefined && clock.now() < deadline && !signal.aborted; attempt++) {
+      try {
+        const record = await control.resolve(this.nodeName, signal);
+        if (record !== undefined) this.learn(record);
+      } catch (error) {
+        why = messageOf(error);
+      }
+      if (this.#record === undefined)
+        await sleep(backoffDelay(attempt, { initialMs: 100, maxMs: 1_000 }), clock, signal);
+    }
+    this.#resolving = false;
+    this.#flush(why);
+  }
+
+  /** Takes in a newer record of this node. */
+  learn(record: NodeRecord): void {
+    if (this.#record !== undefined && record.sequence < this.#record.sequence) return;
+    const first = this.#record === undefined;
+    this.#record = record;
+    this.#feed({ type: 'candidates', kinds: this.#candidates(record) });
+    if (!first) this.#feed({ type: 'changed' });
+    this.#flush('');
+  }
+
+  /** Relays or the own network changed: what failed may work now. */
+  networkChanged(): void {
+    if (this.#record === undefined) return;
+    this.#feed({ type: 'candidates', kinds: this.#candidates(this.#record) });
+    this.#feed({ type: 'changed' });
+  }
+
+  #candidates(record: NodeRecord): PathKind[] {
+    const possible: Record<PathKind, boolean> = {
+      lan: record.lanAddresses.length > 0,
+      direct: record.publicAddresses.length > 0,
+      punched: record.capabilities.includes('punch'),
+      relayed: this.#deps.control.relays().length > 0,
+      circuit: this.#deps.control.relays().length > 0,
+    };
+    return (Object.keys(possible) as PathKind[]).filter(
+      (kind) => possible[kind] && this.#deps.strategies[kind] !== undefined,
+    );
+  }
+
+  #flush(why: string): void {
+    const waiting = this.#waiting;
+    if (waiting.length === 0) return;
+    if (this.#record === undefined) {
+      if (this.#resolving) return;
+      this.#reason = `node ${this.nodeName} is unknown: ${why}`;
+    }
+    this.#waiting = [];
+    const session = this.#use();
+    const unknown = new MeshError(
+      'unknown-node',
+      `${this.#reason ?? 'the node is unknown'}. Is its agent running, with the same mesh secret and a relay in common?`,
+      { retryable: true },
+    );
+    for (const item of waiting) {
+      if (session === undefined) failWaiting(item, unknown);
+      else if ('stream' in item) item.stream.bind(session.dial(item.target, item.options));
+      else item.datagrams.bind(session.openDatagrams(item.target, item.options));
+    }
+  }
+
+  /** Brings the machine in line with what the session table says; called on each change of this peer's session. */
+  reconcile(reason = 'connection lost'): void {
+    const active = this.#record && this.#deps.sessions.get(this.#record.peerId)?.carrier?.path;
+    if (active === this.#paths.active) return;
+    if (this.#paths.active !== undefined) this.#feed({ type: 'down', reason });
+    if (active !== undefined) this.#feed({ type: 'up', kind: active });
+  }
+
+  /** Called now and then: stops the search when nothing is open or waiting. Returns how long the link is unused, in milliseconds. */
+  sweep(): number {
+    const now = this.#deps.clock.now();
+    const session = this.#record && this.#deps.sessions.get(this.#record.peerId);
+    if (this.#waiting.length > 0 || (session?.stats().streams ?? 0) > 0) this.#lastUsed = now;
+    else if (this.#paths.wanted && this.#paths.active !== undefined) this.#feed({ type: 'idle' });
+    return now - this.#lastUsed;
+  }
+
+  #feed(event: PathEvent): void {
+    if (this.#abort.signal.aborted) return;
+    const { options, clock } = this.#deps;
+    const step = stepPaths(this.#paths, event, clock.now(), options);
+    this.#paths = step.state;
+    if (step.transition !== undefined) {
+      this.#reason = step.transition.to === undefined ? step.transition.reason : undefined;
+      this.#deps.onTransition(this.nodeName, step.transition);
+    }
+    this.#timer?.cancel();
+    this.#timer =
+      step.nextDeadline === undefined
+        ? undefined
+        : clock.after(Math.max(1, step.nextDeadline - clock.now()), () => this.#feed({ type: 'tick' }));
+    for (const kind of step.start) detach('attempt path', this.#deps.log, this.#attempt(kind));
+  }
+
+  async #attempt(kind: PathKind): Promise<void> {
+    const record = this.#record;
+    const strategy = this.#deps.strategies[kind];
+    if (record === undefined || strategy === undefined) return;
+    const signal = AbortSignal.any([this.#abort.signal, AbortSignal.timeout(this.#deps.options.attemptTimeoutMs)]);
+    try {
+      const carrier = await strategy(record, signal);
+      this.#deps.sessions.attach(carrier);
+      this.#feed({ type: 'up', kind });
+      this.reconcile('a better path is in use');
+    } catch (error) {
+      if (this.#abort.signal.aborted) return;
+      const reason = messageOf(error);
+      if (this.#paths.active === undefined) this.#reason = `${kind}: ${reason}`;
+      this.#deps.log.debug('path failed', { node: this.nodeName, path: kind, reason });
+      this.#feed({ type: 'failed', kind, reason });
+    }
+  }
+
+  status(): PeerStatus {
+    const session = this.#record && this.#deps.sessions.get(this.#record.peerId);
+    const stats = session?.stats();
+    const searching = this.#paths.wanted && Object.values(this.#paths.tries).some((t) => t.trying);
+    return {
+      node: this.nodeName,
+      peerId: this.#record?.peerId ?? '',
+      path: session?.carrier?.path,
+      state:
+        session?.state === 'active' ? 'active' : searching ? 'connecting' : this.#paths.wanted ? 'failed' : 'suspended',
+      rttMs: stats?.rttMs,
+      address: session?.carrier?.remoteAddress,
+      bytesIn: stats?.bytesIn ?? 0,
+      bytesOut: stats?.bytesOut ?? 0,
+      streams: stats?.streams ?? 0,
+      reason: this.#reason,
+    };
+  }
+
+  close(): void {
+    this.#abort.abort(new MeshError('shutdown', 'the tunnel is closing'));
+    this.#timer?.cancel();
+    const error = new MeshError('shutdown', 'the tunnel is closing');
+    for (const item of this.#waiting.splice(0)) failWaiting(item, error);
+  }
+}
+
+function failWaiting(item: Waiting, error: MeshError): void {
+  if ('stream' in item) item.stream.fail(error);
+  else item.datagrams.fail(error);
+}
