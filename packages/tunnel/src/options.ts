@@ -46,3 +46,97 @@ export const pathDefaults: PathOptions = {
   idleSessionMs: 600_000,
   maxPeers: 4_096,
 };
+
+/** Limits of the TCP port that control and data plane share. */
+export interface SharedPortLimits {
+  /** Time for the first bytes that tell the plane, in milliseconds; slow bytes do not extend it. */
+  readonly preambleTimeoutMs: number;
+  /** Sockets whose first bytes are still awaited; one more drops the oldest. */
+  readonly maxPendingSockets: number;
+  /** Open sockets per remote IP address; high, as whole sites share one NAT address. */
+  readonly maxSocketsPerIp: number;
+}
+
+/** Tunables of the control plane. */
+export interface ControlTunables {
+  readonly port: SharedPortLimits;
+  /** TCP connect timeout of outbound control connections, in milliseconds. */
+  readonly connectTimeoutMs: number;
+  /** Time for pnet, noise and yamux on a connected socket, in milliseconds: six round trips on a bad mobile link. */
+  readonly handshakeTimeoutMs: number;
+  /** How often the dialling side pings a control connection, in milliseconds. */
+  readonly pingIntervalMs: number;
+  /** A ping without answer for this long ends the connection, in milliseconds; with the interval: dead within 9 s. */
+  readonly pingTimeoutMs: number;
+  /** An accepted connection that sends nothing for one to two of these is dropped, in milliseconds; pings come far more often. */
+  readonly silenceTimeoutMs: number;
+  /** Connections that libp2p keeps; a relay with every agent of a mesh needs one each. */
+  readonly maxConnections: number;
+  /** Largest RPC body in bytes. */
+  readonly maxRpcBytes: number;
+  /** RPCs of one peer served at the same time; more are refused. */
+  readonly maxRpcsPerPeer: number;
+  /** An RPC handler may take this long, in milliseconds. */
+  readonly rpcTimeoutMs: number;
+  /** First pause before a lost relay is dialled again, in milliseconds. */
+  readonly relayRetryInitialMs: number;
+  /** Longest pause during the first minute of an outage, in milliseconds: a restarted relay is back within about 2 s. */
+  readonly relayRetryEarlyMaxMs: number;
+  /** Longest pause later, in milliseconds. */
+  readonly relayRetryMaxMs: number;
+  /** Node records kept in memory; the one unconfirmed for longest goes first. */
+  readonly maxRecords: number;
+  /** Largest signed record in bytes. */
+  readonly maxRecordBytes: number;
+  /** A record that nobody refreshed for this long is dropped, in milliseconds. */
+  readonly recordTtlMs: number;
+  /** Own record is signed anew and published this often, in milliseconds. */
+  readonly recordRefreshMs: number;
+  /** A lookup waits this long for relays, in milliseconds. */
+  readonly lookupTimeoutMs: number;
+  /** "Nobody knows this node" is remembered this long, in milliseconds. */
+  readonly negativeTtlMs: number;
+  /** A record confirmed this recently is used without asking anybody, in milliseconds. */
+  readonly freshRecordMs: number;
+  /** Peers that a relay tells about changes of one record: those that asked for it last. */
+  readonly maxSubscribersPerRecord: number;
+  /** Own interface addresses are looked at this often, in milliseconds. */
+  readonly addressIntervalMs: number;
+  /** Node names pinned to keys; further names are used but not pinned. */
+  readonly maxPins: number;
+  /** Control connections to LAN peers that this node opens by itself. */
+  readonly maxLanConnections: number;
+  /** Pause between unprompted mDNS queries, in milliseconds. */
+  readonly mdnsIntervalMs: number;
+  /** Changes are written to disk at most this often, in milliseconds. */
+  readonly saveDelayMs: number;
+}
+
+export const controlDefaults: ControlTunables = {
+  port: { preambleTimeoutMs: 5_000, maxPendingSockets: 1_024, maxSocketsPerIp: 4_096 },
+  connectTimeoutMs: 5_000,
+  handshakeTimeoutMs: 8_000,
+  pingIntervalMs: 4_000,
+  pingTimeoutMs: 5_000,
+  silenceTimeoutMs: 20_000,
+  maxConnections: 10_000,
+  maxRpcBytes: 64 * 1024,
+  maxRpcsPerPeer: 64,
+  rpcTimeoutMs: 10_000,
+  relayRetryInitialMs: 200,
+  relayRetryEarlyMaxMs: 2_000,
+  relayRetryMaxMs: 15_000,
+  maxRecords: 10_000,
+  maxRecordBytes: 8 * 1024,
+  recordTtlMs: 7 * 24 * 3_600_000,
+  recordRefreshMs: 3_600_000,
+  lookupTimeoutMs: 2_000,
+  negativeTtlMs: 1_000,
+  freshRecordMs: 60_000,
+  maxSubscribersPerRecord: 1_024,
+  addressIntervalMs: 3_000,
+  maxPins: 20_000,
+  maxLanConnections: 64,
+  mdnsIntervalMs: 60_000,
+  saveDelayMs: 500,
+};

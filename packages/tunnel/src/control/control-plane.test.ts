@@ -1,0 +1,93 @@
+import { randomUUID } from 'node:crypto';
+import { afterEach, expect, test } from 'vitest';
+import { createNodeIdentity, deriveMeshSecrets } from '../identity/index.ts';
+import type { NodeRecord, RelayState } from '../types.ts';
+import { type ControlPlaneOptions, createControlPlane, type ManagedControlPlane } from './control-plane.ts';
+
+const secrets = deriveMeshSecrets([randomUUID()]);
+const stacks = [new AsyncDisposableStack()];
+
+afterEach(async () => {
+  await stacks.pop()?.disposeAsync();
+  stacks.push(new AsyncDisposableStack());
+});
+
+async function plane(options: Partial<ControlPlaneOptions> & { nodeName: string }): Promise<ManagedControlPlane> {
+  const created = await createControlPlane({
+    identity: await createNodeIdentity(),
+    secrets,
+    listen: [{ host: '127.0.0.1', port: 0 }],
+    mdns: false,
+    ...options,
+  });
+  stacks.at(-1)?.use(created);
+  return created;
+}
+
+function addressOf(control: ManagedControlPlane): string {
+  const address = control.listenAddresses[0] as { host: string; port: number };
+  return `${address.host}:${address.port}`;
+}
+
+const relayOf = (control: ManagedControlPlane) => [{ nodeName: control.nodeName, addresses: [addressOf(control)] }];
+
+/** Resolves when the relays of a plane are as wanted. */
+function relaysWhen(control: ManagedControlPlane, wanted: (relays: readonly RelayState[]) => boolean): Promise<void> {
+  return new Promise((resolve) => {
+    const look = () => {
+      if (!wanted(control.relays())) return;
+      unhook();
+      resolve();
+    };
+    const unhook = control.onRelays(look);
+    look();
+  });
+}
+
+const connected = (relays: readonly RelayState[]) => relays.every((relay) => relay.state === 'connected');
+
+test('an agent connects to a relay that it knows by address only, and another agent resolves it by name', async () => {
+  const relay = await plane({ nodeName: 'relay', serveRelay: true });
+  const a = await plane({ nodeName: 'edge-a', relays: relayOf(relay) });
+  const b = await plane({ nodeName: 'edge-b', relays: relayOf(relay) });
+  await Promise.all([relaysWhen(a, connected), relaysWhen(b, connected)]);
+  expect(a.relays()[0]).toMatchObject({ nodeName: 'relay', peerId: relay.peerId, state: 'connected' });
+  expect(a.relays()[0]?.rttMs).toBeLessThan(1_000);
+  const record = (await b.resolve('edge-a', AbortSignal.timeout(3_000))) as NodeRecord;
+  expect(record).toMatchObject({ nodeName: 'edge-a', peerId: a.peerId, lanAddresses: a.listenAddresses });
+  expect(b.pinnedPeer('edge-a')).toBe(a.peerId);
+});
+
+test('a name that nobody knows resolves to undefined, quickly and remembered', async () => {
+  const relay = await plane({ nodeName: 'relay', serveRelay: true });
+  const a = await plane({ nodeName: 'edge-a', relays: relayOf(relay) });
+  await relaysWhen(a, connected);
+  const started = performance.now();
+  expect(await a.resolve('nobody', AbortSignal.timeout(3_000))).toBeUndefined();
+  expect(performance.now() - started).toBeLessThan(1_000);
+});
+
+test('a lookup right after the start waits for the first relay instead of failing', async () => {
+  const relay = await plane({ nodeName: 'relay', serveRelay: true });
+  const a = await plane({ nodeName: 'edge-a', relays: relayOf(relay) });
+  await relaysWhen(a, connected);
+  const b = await plane({ nodeName: 'edge-b', relays: relayOf(relay) });
+  expect(b.relays()[0]?.state).toBe('connecting');
+  expect((await b.resolve('edge-a', AbortSignal.timeout(3_000)))?.peerId).toBe(a.peerId);
+});
+
+test('requests and pushes travel over a direct connection and over a circuit', async () => {
+  const relay = await plane({ nodeName: 'relay', serveRelay: true });
+  const a = await plane({ nodeName: 'edge-a', relays: relayOf(relay) });
+  const b = await plane({ nodeName: 'edge-b', relays: relayOf(relay) });
+  await Promise.all([relaysWhen(a, connected), relaysWhen(b, connected)]);
+  a.handle('echo', (peerId, body) => Promise.resolve(Buffer.concat([Buffer.from(`${peerId === b.peerId} `), body])));
+  const record = (await b.resolve('edge-a', AbortSignal.timeout(3_000))) as NodeRecord;
+  const unreachable = { ...record, lanAddresses: [], relays: [relay.peerId] };
+  await expect.poll(() => b.connectPeer(unreachable, AbortSignal.timeout(5_000)).then(() => 'ok', String)).toBe('ok');
+  const overCircuit = await b.request(a.peerId, 'echo', Buffer.from('hi'), AbortSignal.timeout(3_000));
+  expect(Buffer.from(overCircuit).toString()).toBe('true hi');
+  await expect(b.request(a.peerId, 'nothing', Buffer.from(''), AbortSignal.timeout(3_000))).rejects.toThrow(
+    'not served',
+  );
+});

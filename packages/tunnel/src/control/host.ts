@@ -1,0 +1,116 @@
+import { noise } from '@chainsafe/libp2p-noise';
+import { yamux } from '@chainsafe/libp2p-yamux';
+import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2';
+import { identify } from '@libp2p/identify';
+import type {
+  AbortOptions,
+  ComponentLogger,
+  Connection,
+  Libp2p,
+  Logger as Libp2pLogger,
+  PeerId,
+  PrivateKey,
+  Transport,
+} from '@libp2p/interface';
+import { ping } from '@libp2p/ping';
+import type { Multiaddr } from '@multiformats/multiaddr';
+import { createLibp2p } from 'libp2p';
+import type { ControlTunables } from '../options.ts';
+import type { SocketAddress } from '../types.ts';
+import { toMultiaddr } from './transport/multiaddrs.ts';
+import { type PskKeys, pskProtector } from './transport/psk-protector.ts';
+import { type SharedTcpDialOptions, type SharedTcpOptions, sharedTcp } from './transport/tcp.ts';
+
+export interface HostOptions {
+  readonly privateKey: PrivateKey;
+  readonly psk: PskKeys;
+  readonly transport: SharedTcpOptions;
+  readonly listen: readonly SocketAddress[];
+  readonly serveRelay: boolean;
+  readonly tunables: ControlTunables;
+}
+
+/** The libp2p node, and the doors into it that our own code needs. */
+export interface Host {
+  readonly node: Libp2p;
+  /** Dials one address past libp2p's queue and its peer store; `socket` may be connected already. */
+  dial(address: Multiaddr, options: AbortOptions & Pick<SharedTcpDialOptions, 'socket'>): Promise<Connection>;
+  /** Asks a connected relay for a circuit-relay-v2 reservation; libp2p refreshes it. */
+  reserve(relay: PeerId): Promise<void>;
+}
+
+interface TransportManager {
+  dial(address: Multiaddr, options: AbortOptions & Pick<SharedTcpDialOptions, 'socket'>): Promise<Connection>;
+  getTransports(): Transport[];
+}
+
+interface Reserving {
+  readonly reservationStore: { addRelay(peer: PeerId, type: 'configured'): Promise<unknown> };
+}
+
+/** Assembles and starts libp2p. */
+export async function createHost(options: HostOptions): Promise<Host> {
+  const { tunables } = options;
+  let transports: TransportManager | undefined;
+  const node = await createLibp2p({
+    privateKey: options.privateKey,
+    logger: silentLibp2pLogger,
+    addresses: { listen: options.listen.map((address) => toMultiaddr(address).toString()) },
+    transports: [sharedTcp(options.transport), circuitRelayTransport({ reservationConcurrency: 4 })],
+    connectionEncrypters: [noise()],
+    streamMuxers: [yamux({ enableKeepAlive: false })],
+    connectionProtector: pskProtector(options.psk),
+    connectionManager: {
+      maxConnections: tunables.maxConnections,
+      // many agents share one NAT address and come back together when a relay restarts
+      inboundConnectionThreshold: 1_000_000,
+      maxIncomingPendingConnections: tunables.port.maxPendingSockets,
+      dialTimeout: tunables.handshakeTimeoutMs + tunables.connectTimeoutMs,
+      inboundUpgradeTimeout: tunables.handshakeTimeoutMs,
+    },
+    // our own watch pings from the dialling side only, which halves the work of a relay
+    connectionMonitor: { enabled: false },
+    services: {
+      identify: identify({ runOnConnectionOpen: true, maxInboundStreams: 8 }),
+      ping: ping(),
+      ...(options.serveRelay ? { circuitRelay: circuitRelayServer(relayServerLimits(tunables)) } : {}),
+      doors: (components: { transportManager: TransportManager }) => {
+        transports = components.transportManager;
+        return {};
+      },
+    },
+  });
+  const manager = transports as unknown as TransportManager;
+  return {
+    node: node as unknown as Libp2p,
+    dial: (address, dialOptions) => manager.dial(address, dialOptions),
+    async reserve(relay) {
+      const circuit = manager.getTransports().find((transport) => 'reservationStore' in transport);
+      await (circuit as unknown as Reserving).reservationStore.addRelay(relay, 'configured');
+    },
+  };
+}
+
+/** libp2p's defaults (15 reservations, 128 KiB, 2 minutes) suit a public network, not relays of one's own. */
+function relayServerLimits(tunables: ControlTunables) {
+  return {
+    hopTimeout: tunables.handshakeTimeoutMs,
+    maxInboundHopStreams: 1_024,
+    maxOutboundHopStreams: 1_024,
+    maxOutboundStopStreams: 1_024,
+    reservations: { maxReservations: tunables.maxConnections, applyDefaultLimit: false },
+  };
+}
+
+function discard(): void {
+  // libp2p's own log is too detailed for an agent; what matters reaches our Logger as errors and states
+}
+
+const silentLog: Libp2pLogger = Object.assign(discard, {
+  enabled: false,
+  error: discard,
+  trace: discard,
+  newScope: () => silentLog,
+});
+
+const silentLibp2pLogger: ComponentLogger = { forComponent: () => silentLog };

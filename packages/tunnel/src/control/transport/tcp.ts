@@ -1,0 +1,179 @@
+import type { Socket } from 'node:net';
+import { type Logger, messageOf } from '@edgemesh/core';
+import {
+  type ComponentLogger,
+  type Connection,
+  type CreateListenerOptions,
+  type DialTransportOptions,
+  type Logger as Libp2pLogger,
+  type Listener,
+  type ListenerEvents,
+  type Transport,
+  TypedEventEmitter,
+  transportSymbol,
+  type Upgrader,
+} from '@libp2p/interface';
+import type { Multiaddr } from '@multiformats/multiaddr';
+import { TunnelError } from '../../errors.ts';
+import type { SocketAddress } from '../../types.ts';
+import type { ControlMetrics } from '../metrics.ts';
+import { connectSocket } from './connect.ts';
+import { fromMultiaddr, plainIp, toMultiaddr } from './multiaddrs.ts';
+import type { SharedPort } from './shared-port.ts';
+import { SocketConnection } from './socket-connection.ts';
+
+export interface SharedTcpOptions {
+  readonly port: SharedPort;
+  readonly localPort: number | undefined;
+  readonly connectTimeoutMs: number;
+  readonly silenceTimeoutMs: number;
+  readonly log: Logger;
+  readonly metrics: ControlMetrics;
+}
+
+/** Options of a dial that our own code starts: a socket that has won the race of addresses already. */
+export interface SharedTcpDialOptions extends DialTransportOptions {
+  readonly socket?: Socket;
+}
+
+/** The libp2p transport of the control plane: TCP whose listener gets its sockets from the shared port. */
+export function sharedTcp(options: SharedTcpOptions): (components: { logger: ComponentLogger }) => Transport {
+  return (components) => new SharedTcp(options, components.logger.forComponent('edgemesh:tcp'));
+}
+
+class SharedTcp implements Transport {
+  readonly [transportSymbol] = true;
+  readonly [Symbol.toStringTag] = '@edgemesh/shared-tcp';
+  readonly #options: SharedTcpOptions;
+  readonly #log: Libp2pLogger;
+
+  constructor(options: SharedTcpOptions, log: Libp2pLogger) {
+    this.#options = options;
+    this.#log = log;
+  }
+
+  async dial(address: Multiaddr, options: SharedTcpDialOptions): Promise<Connection> {
+    const { connectTimeoutMs: timeoutMs, localPort, silenceTimeoutMs, metrics } = this.#options;
+    const target = fromMultiaddr(address);
+    if (target === undefined) throw new TunnelError('config', `not a TCP address: ${address.toString()}`);
+    const socket = options.socket ?? (await connectSocket(target, { signal: options.signal, timeoutMs, localPort }));
+    const raw = new SocketConnection({
+      socket,
+      remoteAddr: address,
+      direction: 'outbound',
+      log: this.#log,
+      silenceTimeoutMs,
+    });
+    try {
+      return await options.upgrader.upgradeOutbound(raw, options);
+    } catch (error) {
+      const failure = explainFailure(raw, error, options.signal);
+      metrics.handshakeFailures.with('outbound', failure.code).add();
+      raw.abort(failure);
+      throw failure;
+    }
+  }
+
+  createListener(options: CreateListenerOptions): Listener {
+    return new SharedListener(this.#options, options.upgrader, this.#log);
+  }
+
+  listenFilter(addresses: Multiaddr[]): Multiaddr[] {
+    return addresses.filter((address) => fromMultiaddr(address) !== undefined);
+  }
+
+  dialFilter(addresses: Multiaddr[]): Multiaddr[] {
+    return this.listenFilter(addresses);
+  }
+}
+
+/** Turns what libp2p's layers throw into what probably happened; the wrong secret has many faces. */
+function explainFailure(raw: SocketConnection, error: unknown, signal: AbortSignal): TunnelError {
+  if (raw.failure !== undefined) return raw.failure;
+  if (error instanceof TunnelError) return error;
+  const options = { retryable: true, cause: error };
+  if (signal.aborted) {
+    return new TunnelError(
+      'timeout',
+      'connected, but the handshake did not finish in time: is it an EdgeMesh port?',
+      options,
+    );
+  }
+  const message = messageOf(error);
+  if (/dial self/i.test(message)) return new TunnelError('refused', 'the address is our own', { cause: error });
+  if (raw.timeline.close !== undefined || /reset|closed|EOF/i.test(message)) {
+    const hint = 'the mesh secret probably differs, or the port is not an EdgeMesh port';
+    return new TunnelError('secret', `connection closed during the pnet handshake: ${hint} (${message})`, options);
+  }
+  return new TunnelError('protocol', `control handshake failed: ${message}`, options);
+}
+
+class SharedListener extends TypedEventEmitter<ListenerEvents> implements Listener {
+  readonly #options: SharedTcpOptions;
+  readonly #upgrader: Upgrader;
+  readonly #log: Libp2pLogger;
+  readonly #closing = new AbortController();
+  readonly #connections = new Set<SocketConnection>();
+  #bound: SocketAddress | undefined;
+  #detach: (() => void) | undefined;
+
+  constructor(options: SharedTcpOptions, upgrader: Upgrader, log: Libp2pLogger) {
+    super();
+    this.#options = options;
+    this.#upgrader = upgrader;
+    this.#log = log;
+  }
+
+  listen(address: Multiaddr): Promise<void> {
+    const bound = fromMultiaddr(address);
+    if (bound === undefined)
+      return Promise.reject(new TunnelError('config', `not a TCP address: ${address.toString()}`));
+    this.#bound = bound;
+    this.#detach = this.#options.port.onControlSocket(bound, (socket) => this.#accept(socket));
+    this.safeDispatchEvent('listening');
+    return Promise.resolve();
+  }
+
+  #accept(socket: Socket): void {
+    const { remoteAddress, remotePort } = socket;
+    if (remoteAddress === undefined || remotePort === undefined) {
+      socket.destroy();
+      return;
+    }
+    const raw = new SocketConnection({
+      socket,
+      remoteAddr: toMultiaddr({ host: plainIp(remoteAddress), port: remotePort }),
+      direction: 'inbound',
+      log: this.#log,
+      silenceTimeoutMs: this.#options.silenceTimeoutMs,
+    });
+    this.#connections.add(raw);
+    raw.addEventListener('close', () => this.#connections.delete(raw));
+    this.#upgrader.upgradeInbound(raw, { signal: this.#closing.signal }).catch((error: unknown) => {
+      const code = raw.failure?.code ?? 'protocol';
+      this.#options.metrics.handshakeFailures.with('inbound', code).add();
+      this.#options.log.debug('control handshake from a client failed', {
+        from: remoteAddress,
+        code,
+        error: raw.failure?.message ?? messageOf(error),
+      });
+      raw.abort(error instanceof Error ? error : new Error(String(error)));
+    });
+  }
+
+  getAddrs(): Multiaddr[] {
+    return this.#bound === undefined ? [] : [toMultiaddr(this.#bound)];
+  }
+
+  updateAnnounceAddrs(): void {
+    // TCP addresses need no amendment
+  }
+
+  close(): Promise<void> {
+    this.#detach?.();
+    this.#closing.abort();
+    for (const connection of [...this.#connections]) connection.abort(new Error('the listener is closing'));
+    this.safeDispatchEvent('close');
+    return Promise.resolve();
+  }
+}
