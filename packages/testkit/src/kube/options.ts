@@ -27,3 +27,43 @@ export const kubeApiDefaults = {
   /** Fill in what the real server defaults: cluster addresses, protocols, types. */
   defaulting: true,
 } as const;
+
+/** Limits and times of the metaServer fake; those of KubeEdge, so tests set most of them to milliseconds. */
+export const metaServerDefaults = {
+  /** Address to listen on. */
+  host: '127.0.0.1',
+  /** Port; 0 asks the kernel for a free one (KubeEdge's is 10550). */
+  port: 0,
+  /** What edgecore waits for an answer from the cloud before it falls back, ms. */
+  stallMs: 10_000,
+  /** From the end of a silent link loss until edgecore notices the dead connection, ms. */
+  noticeMs: 3_000,
+  /** Edgecore's fixed pause between connection attempts, ms. */
+  backoffMs: 30_000,
+  /** From a cloudcore restart until it answers this edge again, ms (5,000 to 60,000 observed). */
+  cloudcoreStartMs: 30_000,
+  /** From an edgecore restart until it listens again, ms. */
+  edgecoreStartMs: 1_300,
+  /** From reconnection until changes made meanwhile are delivered, ms. */
+  flushMs: 3_000,
+  /** Period of cloudcore's comparison of known objects, ms. */
+  syncLoopMs: 5_000,
+  /** How long edgecore re-sends a closed watch of a kind that does not exist, ms. */
+  poisonMemoryMs: 5 * 60_000,
+  /** Stalls during which cloudcore's only goroutine is busy with a revision it cannot serve. */
+  busyStalls: 4,
+  /** Bytes on the wire per byte of list (base64, envelopes). */
+  wireFactor: 1.34,
+  /** Part of the objects that reach a cold edge before the first read: 3 of 8 observed. */
+  coldReplayShare: 3 / 8,
+  /** End of a watch that names no `timeoutSeconds`, ms. */
+  watchTimeoutMs: 30 * 60_000,
+  /** Between bookmarks, where they are switched on, ms. */
+  bookmarkIntervalMs: 60_000,
+  /** Entries kept in `requests`. */
+  requestLogLimit: 10_000,
+  /** Largest request body, bytes. */
+  maxBodyBytes: 3 * 1024 * 1024,
+  /** The metaServer never compresses. */
+  gzipFromBytes: Number.POSITIVE_INFINITY,
+} as const;

@@ -15,6 +15,7 @@ import {
   methodNotAllowed,
   notAcceptable,
   notFound,
+  tooLargeRevision,
   unknownResource,
   unsupportedMediaType,
 } from './status.ts';
@@ -102,10 +103,15 @@ async function read(
     return encode(200, renderList(page.items, kind, info.version, page.metadata), format);
   }
   const plan = planWatch(info, kind, query, matches);
+  const { list, watch } = context;
+  if (plan.sendInitialEvents && plan.notOlderThan > list.cacheRevision()) {
+    await list.waitForRevision(plan.notOlderThan);
+    if (plan.notOlderThan > list.cacheRevision()) throw tooLargeRevision(plan.notOlderThan, list.cacheRevision());
+  }
   return {
     status: 200,
     headers: { 'content-type': 'application/json' },
-    stream: (sink) => runWatch(context.watch, plan, sink),
+    stream: (sink) => runWatch(watch, plan, sink),
   };
 }
 

@@ -48,6 +48,8 @@ export interface WatchPlan {
   /** Resume point; undefined = begin with the present state. */
   readonly from: number | undefined;
   readonly sendInitialEvents: boolean;
+  /** With initial events: the state must be at least this new. */
+  readonly notOlderThan: number;
   readonly bookmarks: boolean;
   readonly timeoutMs: number | undefined;
 }
@@ -80,6 +82,7 @@ export function planWatch(info: RequestInfo, kind: KindSpec, query: URLSearchPar
     matches,
     from: fresh ? undefined : from,
     sendInitialEvents,
+    notOlderThan: sendInitialEvents ? from : 0,
     bookmarks: isTrue(query.get('allowWatchBookmarks')),
     timeoutMs: seconds ? seconds * 1000 : undefined,
   };
