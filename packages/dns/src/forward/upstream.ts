@@ -1,0 +1,222 @@
+import type { Clock, Logger, Random, Timer } from '@edgemesh/core';
+import type { DnsMetrics } from '../metrics.ts';
+import type { Limits } from '../options.ts';
+import { RCODE } from '../wire/constants.ts';
+import type { LoopGuard } from './loop-guard.ts';
+import { type Done, failure, type Outcome, type UpstreamReply } from './outcome.ts';
+import { encodeQuery, type Question } from './question.ts';
+import { createRttEstimator } from './rtt.ts';
+import { createTcpChannel } from './tcp-channel.ts';
+import { createUdpChannel, type UdpChannel } from './udp-channel.ts';
+
+/**
+ * `up` in use; `down` failed several times in a row and is being probed; `loop` its queries come back to this server;
+ * `self` it is this server. The last two are never asked.
+ */
+export type UpstreamState = 'up' | 'down' | 'loop' | 'self';
+
+/** Where an upstream is. */
+export interface UpstreamTarget {
+  readonly address: string;
+  readonly port: number;
+}
+
+export interface UpstreamStatus extends UpstreamTarget {
+  readonly state: UpstreamState;
+  /** Smoothed round trip, milliseconds; absent before the first answer. */
+  readonly rttMs?: number;
+  readonly lastFailure?: string;
+}
+
+/** One upstream resolver: its sockets, its health, its speed. */
+export interface Upstream {
+  readonly name: string;
+  readonly state: UpstreamState;
+  readonly status: UpstreamStatus;
+  /** How long to wait before asking somebody else as well, milliseconds. */
+  readonly hedgeMs: number;
+  /** Asks; `done` is called exactly once, within the attempt timeout (twice that when TCP is needed). */
+  query(question: Question, done: Done): void;
+  close(): void;
+}
+
+export interface UpstreamDeps {
+  readonly limits: Limits;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly metrics: DnsMetrics;
+  readonly loops: LoopGuard;
+  /** True when the target is one of our own listeners. */
+  readonly isSelf: (target: UpstreamTarget) => boolean;
+}
+
+/** How long a server that choked on EDNS is asked without it. */
+const NO_EDNS_MS = 600_000;
+
+/** `10.0.0.1:53`, `[fd00::1]:53`. */
+export function upstreamName({ address, port }: UpstreamTarget): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+/** Starts with a probe, which finds out whether it answers and whether it loops. */
+export function createUpstream(target: UpstreamTarget, deps: UpstreamDeps): Upstream {
+  const { limits, clock, random, metrics } = deps;
+  const name = upstreamName(target);
+  const log = deps.log.child({ upstream: name });
+  const gauge = metrics.upstreamUp.with(name);
+  const seconds = metrics.upstreamSeconds.with(name);
+  const count = (outcome: string) => metrics.upstreamQueries.with(name, outcome).add();
+  const rtt = createRttEstimator(limits.hedgeMinMs, limits.hedgeMaxMs);
+  const tcp = createTcpChannel({ ...target, clock, random, idleMs: limits.upstreamTcpIdleMs });
+  let channels: UdpChannel[] = [];
+  let state: UpstreamState = 'up';
+  let failures = 0;
+  let probes = 0;
+  let lastFailure: string | undefined;
+  let probeTimer: Timer | undefined;
+  let plainUntil = 0;
+  let closed = false;
+
+  const become = (next: UpstreamState) => {
+    gauge.set(next === 'up' ? 1 : 0);
+    if (next === state) return;
+    const level = next === 'up' ? 'info' : 'warn';
+    log[level]('upstream changed state', { from: state, to: next, lastFailure });
+    state = next;
+  };
+
+  const channel = (): UdpChannel => {
+    channels = channels.filter((c) => c.usable);
+    if (channels.length < limits.socketsPerUpstream) {
+      const opened = createUdpChannel({
+        ...target,
+        clock,
+        random,
+        maxQueries: limits.queriesPerSocket,
+        lifetimeMs: limits.socketLifetimeMs,
+        onStray: () => count('stray'),
+      });
+      channels.push(opened);
+      return opened;
+    }
+    return channels[Math.floor(random() * channels.length)] as UdpChannel;
+  };
+
+  /** One query over one transport with the attempt timeout. */
+  const attempt = (transport: 'udp' | 'tcp', question: Question, edns: boolean, done: Done) => {
+    const started = clock.now();
+    const query = encodeQuery(question, edns, limits.maxUdpPayload);
+    const timer = clock.after(limits.attemptTimeoutMs, () => {
+      forget();
+      done(failure('timeout'));
+    });
+    const forget = (transport === 'udp' ? channel() : tcp).send(query, question.wire, (outcome) => {
+      timer.cancel();
+      if (outcome.kind === 'reply') {
+        const elapsed = clock.now() - started;
+        seconds.observe(elapsed / 1000);
+        if (transport === 'udp') rtt.observe(elapsed);
+      }
+      done(outcome);
+    });
+  };
+
+  const overTcp = (question: Question, edns: boolean, short: UpstreamReply, done: Done) => {
+    count('truncated');
+    attempt('tcp', question, edns, (outcome) => {
+      // The short answer is still better than none: the client sees TC and may come by TCP itself.
+      done(outcome.kind === 'failure' && short.scan !== undefined ? short : outcome);
+    });
+  };
+
+  const ask = (question: Question, done: Done) => {
+    const edns = clock.now() >= plainUntil;
+    attempt('udp', question, edns, (outcome) => {
+      if (outcome.kind === 'failure') return done(outcome);
+      if (edns && chokedOnEdns(outcome)) {
+        plainUntil = clock.now() + NO_EDNS_MS;
+        return attempt('udp', question, false, (plain) =>
+          plain.kind === 'reply' && plain.truncated ? overTcp(question, false, plain, done) : done(plain),
+        );
+      }
+      return outcome.truncated ? overTcp(question, edns, outcome, done) : done(outcome);
+    });
+  };
+
+  const scheduleProbe = (delayMs: number) => {
+    probeTimer?.cancel();
+    if (!closed) probeTimer = clock.after(delayMs, probe);
+  };
+  const probe = () => {
+    const ticket = deps.loops.issue(() => {
+      lastFailure = 'loop';
+      become('loop');
+    });
+    ask(ticket.question, (outcome) => {
+      ticket.cancel();
+      if (closed) return;
+      if (ticket.returned) return scheduleProbe(limits.loopRecheckMs);
+      judge(outcome, true);
+    });
+  };
+
+  const judge = (outcome: Outcome, probing: boolean) => {
+    if (outcome.kind === 'reply') {
+      failures = 0;
+      probes = 0;
+      if (state === 'down' || (probing && state === 'loop')) become('up');
+      return;
+    }
+    lastFailure = outcome.reason;
+    failures++;
+    if (state === 'up' && failures >= limits.downAfterFailures) {
+      become('down');
+      scheduleProbe(limits.probeMinMs);
+    } else if (probing) {
+      scheduleProbe(Math.min(limits.probeMaxMs, limits.probeMinMs * 2 ** Math.min(probes++, 10)));
+    }
+  };
+
+  if (deps.isSelf(target)) become('self');
+  else {
+    gauge.set(1);
+    probe();
+  }
+
+  return {
+    name,
+    get state() {
+      return state;
+    },
+    get status() {
+      return {
+        ...target,
+        state,
+        ...(rtt.smoothedMs === undefined ? {} : { rttMs: rtt.smoothedMs }),
+        ...(lastFailure === undefined ? {} : { lastFailure }),
+      };
+    },
+    get hedgeMs() {
+      return rtt.hedgeMs;
+    },
+    query(question, done) {
+      ask(question, (outcome) => {
+        count(outcome.kind === 'reply' ? 'reply' : outcome.reason);
+        if (!closed) judge(outcome, false);
+        done(outcome);
+      });
+    },
+    close() {
+      closed = true;
+      probeTimer?.cancel();
+      for (const open of channels) open.close();
+      tcp.close();
+    },
+  };
+}
+
+/** Servers that predate EDNS, or fear it, answer these without an OPT (RFC 6891 7). */
+function chokedOnEdns(reply: UpstreamReply): boolean {
+  return (reply.rcode === RCODE.FORMERR || reply.rcode === RCODE.NOTIMP) && reply.scan?.opt === undefined;
+}

@@ -1,0 +1,90 @@
+import type { Catalog, CatalogChange, CatalogListener, CatalogView, Endpoint, NodeInfo, Service } from '@edgemesh/core';
+import { EMPTY_CATALOG, type KubeObject, type ServiceId, serviceId } from '@edgemesh/core';
+
+/** A Service with sensible fields; a port `http` 80/TCP unless told otherwise. */
+export function service(namespace: string, name: string, fields: Partial<Service> = {}): Service {
+  return {
+    id: serviceId(namespace, name),
+    namespace,
+    name,
+    uid: `${namespace}-${name}`,
+    labels: {},
+    annotations: {},
+    type: 'ClusterIP',
+    clusterIPs: [],
+    headless: false,
+    externalIPs: [],
+    loadBalancerIngress: [],
+    loadBalancerSourceRanges: [],
+    ports: [{ name: 'http', protocol: 'TCP', port: 80 }],
+    sessionAffinity: { type: 'None' },
+    internalTrafficPolicy: 'Cluster',
+    externalTrafficPolicy: 'Cluster',
+    publishNotReadyAddresses: false,
+    hasSelector: true,
+    ...fields,
+  };
+}
+
+/** A ready endpoint of port `http` 8080/TCP. */
+export function endpoint(address: string, fields: Partial<Endpoint> = {}): Endpoint {
+  return {
+    address,
+    port: 8080,
+    protocol: 'TCP',
+    portName: 'http',
+    ready: true,
+    serving: true,
+    terminating: false,
+    ...fields,
+  };
+}
+
+export interface Content {
+  readonly services?: readonly Service[];
+  readonly endpoints?: Readonly<Record<ServiceId, readonly Endpoint[]>>;
+  readonly nodes?: readonly NodeInfo[];
+  readonly objects?: ReadonlyMap<string, ReadonlyMap<string, KubeObject>>;
+}
+
+/** A snapshot with this content. */
+export function catalog(content: Content, revision = 1): Catalog {
+  return {
+    revision,
+    services: new Map((content.services ?? []).map((s) => [s.id, s])),
+    endpoints: new Map(Object.entries(content.endpoints ?? {}) as [ServiceId, readonly Endpoint[]][]),
+    nodes: new Map((content.nodes ?? []).map((n) => [n.name, n])),
+    objects: content.objects ?? new Map(),
+  };
+}
+
+/** A view whose content tests set. */
+export interface FakeView extends CatalogView {
+  readonly listeners: number;
+  publish(content: Content, changed?: Partial<CatalogChange>): void;
+}
+
+/** Without content it starts empty, at revision 0. */
+export function fakeView(content?: Content): FakeView {
+  let current = content === undefined ? EMPTY_CATALOG : catalog(content);
+  const listeners = new Set<CatalogListener>();
+  return {
+    get current() {
+      return current;
+    },
+    get listeners() {
+      return listeners.size;
+    },
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    publish(next, changed) {
+      const before = current;
+      current = catalog(next, before.revision + 1);
+      const services = changed?.services ?? new Set([...before.services.keys(), ...current.services.keys()]);
+      const change = { services, nodes: changed?.nodes ?? new Set(), objects: changed?.objects ?? new Set() };
+      for (const listener of listeners) listener(current, change);
+    },
+  };
+}
