@@ -1,1 +1,15 @@
-export {};
+export type { AdminRequest, AdminResponse, AdminRoute } from './admin-route.ts';
+export type { AdminServer, AdminServerOptions } from './admin-server.ts';
+export { createAdminServer } from './admin-server.ts';
+export type { TelemetryErrorCode } from './errors.ts';
+export { TelemetryError } from './errors.ts';
+export { EXPOSITION_TYPE } from './exposition.ts';
+export type { Health, HealthOptions, ModuleHealth, ModuleReport, ModuleState } from './health.ts';
+export { createHealth } from './health.ts';
+export type { LevelLogger, LoggerOptions } from './logger.ts';
+export { createLogger } from './logger.ts';
+export type { MetricsOptions, MetricsRegistry } from './metrics.ts';
+export { createMetrics } from './metrics.ts';
+export { observeProcess } from './process-metrics.ts';
+export type { ModuleContext, StartModule, SupervisedModule, SuperviseOptions } from './supervise.ts';
+export { superviseModule } from './supervise.ts';
