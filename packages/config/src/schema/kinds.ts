@@ -5,7 +5,6 @@ import { dnsSection, gatewaySection, proxySection } from './dns-proxy.ts';
 import { kubeApiSection } from './kube-api.ts';
 import {
   cniSection,
-  dataListenField,
   pskSection,
   relayLimitsSection,
   rendezvousField,
@@ -37,7 +36,6 @@ export const serverSchema = section(
   'A server.',
   {
     listen: text('0.0.0.0:20006', listenAddress, 'Where agents connect.'),
-    dataListen: dataListenField,
     advertiseAddress: list(peerAddress, 'Where agents reach this server from outside.', { live: true }),
     ...processFields,
     psk: pskSection,

@@ -1,5 +1,5 @@
 import { choice, commaList, flag, integer, list, objects, port, section, text } from '../fields.ts';
-import { anyText, cidr, filePath, interfaceName, listenAddress, nodeName, peerAddress } from '../formats.ts';
+import { anyText, cidr, filePath, interfaceName, ipAddress, nodeName, peerAddress } from '../formats.ts';
 
 const OWN = 'is set by EdgeMesh itself and has no effect here';
 
@@ -47,12 +47,6 @@ export const rendezvousField = text(
   'Name of the mesh; nodes with another one are not seen.',
 );
 export const staticPeersField = list(peerAddress, 'Peers to connect to without being told of them.', { live: true });
-export const dataListenField = text(
-  '',
-  listenAddress,
-  'Where sessions come in. Empty: chosen from the listening port.',
-);
-
 const streams = (value: number, description: string) => integer(value, [1, 10_000_000], description, { live: true });
 
 const limitSection = section('Most streams through the tunnel.', {
@@ -73,7 +67,7 @@ export const tunnelSection = section(
   {
     enable: flag(false, 'Run the tunnel.'),
     listenPort: port(20_006, 'Port for other nodes, and for relaying on relay nodes.'),
-    dataListen: dataListenField,
+    listenAddress: list(ipAddress, 'Addresses to listen on. Empty: all, IPv4 and IPv6.'),
     transport: choice(
       'tcp',
       ['tcp', 'ws', 'quic'],
