@@ -140,3 +140,68 @@ export const controlDefaults: ControlTunables = {
   mdnsIntervalMs: 60_000,
   saveDelayMs: 500,
 };
+
+/** Limits and times of sessions. The stream limits are tunnelLimitConfig of the configuration. */
+export interface SessionOptions {
+  /** Streams that peers have open here, all sessions (tunnelBaseStreamIn). */
+  readonly maxStreamsIn: number;
+  /** Streams that this node has open, all sessions (tunnelBaseStreamOut). */
+  readonly maxStreamsOut: number;
+  /** The same per peer (tunnelPeerBaseStreamIn, tunnelPeerBaseStreamOut). */
+  readonly maxStreamsInPerPeer: number;
+  readonly maxStreamsOutPerPeer: number;
+  /** Streams per second that one peer may open, with a second's worth at once. */
+  readonly maxOpensPerSecond: number;
+  /** Sessions, suspended and reserved ones included. */
+  readonly maxSessions: number;
+  /** How long a stream waits to be accepted, in milliseconds, where the dialler does not say. */
+  readonly dialTimeoutMs: number;
+  /** How long a session without carrier keeps its streams, in milliseconds. */
+  readonly graceMs: number;
+  /** How long a carrier may stay unused by the peer before it is dropped, in milliseconds. */
+  readonly attachTimeoutMs: number;
+  /** Bytes sent and kept until the peer has them, per session; streams wait when it is full. */
+  readonly maxUnacknowledgedBytes: number;
+  /** Largest credit window of one stream, in bytes; windows start at 256 KiB and grow where the path needs it. */
+  readonly maxStreamWindowBytes: number;
+  /** Bytes that the windows of one session may grow by, all streams together. */
+  readonly maxSessionWindowBytes: number;
+  /** Received bytes that local readers have not taken, per session and for the node; beyond it the stream is reset. */
+  readonly maxUnreadBytesPerSession: number;
+  readonly maxUnreadBytes: number;
+  /** Bytes that one datagram channel queues for a busy carrier; more are dropped and counted. */
+  readonly maxDatagramQueueBytes: number;
+  /** Silence before a ping while sent bytes wait to be acknowledged, in milliseconds. */
+  readonly pingBusyMs: number;
+  /** Silence before a ping while streams are open, in milliseconds. */
+  readonly pingOpenMs: number;
+  /** Silence before a ping otherwise, in milliseconds. */
+  readonly pingIdleMs: number;
+  /** A path is dead when a ping brought not one byte for this long, in milliseconds. */
+  readonly deadAfterPingMs: number;
+  /** How often the round-trip time is measured while bytes flow, in milliseconds. */
+  readonly measureMs: number;
+}
+
+export const sessionDefaults: SessionOptions = {
+  maxStreamsIn: 10_240, // EdgeMesh's tunnelBaseStreamIn and its siblings
+  maxStreamsOut: 10_240,
+  maxStreamsInPerPeer: 1_024,
+  maxStreamsOutPerPeer: 1_024,
+  maxOpensPerSecond: 20_000, // three times what one core can serve; stops a peer that only opens
+  maxSessions: 4_096,
+  dialTimeoutMs: 10_000, // a path search over a slow relay, and a TCP connect with two lost SYNs
+  graceMs: 30_000, // Wi-Fi to 4G, a restarting relay, a rebooting home router's new address; TCP users give up not much later
+  attachTimeoutMs: 10_000,
+  maxUnacknowledgedBytes: 16_777_216, // 1 Gbit/s over 130 ms
+  maxStreamWindowBytes: 8_388_608, // 1 Gbit/s over 65 ms in one stream
+  maxSessionWindowBytes: 67_108_864,
+  maxUnreadBytesPerSession: 67_108_864,
+  maxUnreadBytes: 268_435_456,
+  maxDatagramQueueBytes: 1_048_576, // 16 packets of segmentation offload: one burst of a TCP sender
+  pingBusyMs: 1_500, // with deadAfterPingMs: a silent path under traffic is left after 6.5 s
+  pingOpenMs: 5_000,
+  pingIdleMs: 25_000, // below the 30 s at which carrier-grade NATs begin to forget
+  deadAfterPingMs: 5_000, // three retransmissions of TCP over a 4G link
+  measureMs: 10_000,
+};

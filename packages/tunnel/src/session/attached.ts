@@ -1,0 +1,129 @@
+import type { TunnelError } from '../errors.ts';
+import type { CarrierSet } from './carrier-set.ts';
+import type { KeepaliveState } from './keepalive.ts';
+import type { CarrierLink, LinkReader } from './link.ts';
+import { type DataInProgress, type FrameHandler, FrameParser } from './parser.ts';
+import { type AttachFrame, encodeFrame, FRAME, isNumbered, protocolError } from './wire.ts';
+
+/** One carrier of a session: its parser, and how far the two sides have come in agreeing on it. */
+export class Attached implements LinkReader, FrameHandler {
+  readonly link: CarrierLink;
+  readonly attachedAt: number;
+  readonly live: KeepaliveState;
+  /** This side asked for it whatever its path. */
+  readonly preferred: boolean;
+  /** The peer's last ATTACH that fits this session. */
+  peerAttach: AttachFrame | undefined;
+  /** What is left to repeat on it before new frames: session offsets. */
+  replayAt = 0;
+  replayEnd = 0;
+  /** Why the peer said it will close. */
+  goodbye: TunnelError | undefined;
+  private readonly set: CarrierSet;
+  private readonly parser: FrameParser;
+  private replay: FrameParser | undefined;
+  /** Repeated bytes that arrived before, to be skipped. */
+  private skip = 0;
+  private pong: Buffer | undefined;
+
+  constructor(set: CarrierSet, link: CarrierLink, preferred: boolean, now: number) {
+    this.set = set;
+    this.link = link;
+    this.preferred = preferred;
+    this.attachedAt = now;
+    this.live = { lastReceivedAt: now, pingAt: Number.NEGATIVE_INFINITY };
+    this.parser = new FrameParser(this);
+  }
+
+  // The peer's numbered bytes come on this carrier from now on.
+
+  /** Takes over at session offset `offset`, which may repeat `skip` bytes; an unfinished DATA frame continues. */
+  takeOver(skip: number, inProgress: DataInProgress | undefined): void {
+    this.skip = skip;
+    this.replay = new FrameParser(new ReplayHandler(this.set), inProgress);
+  }
+
+  /** Nothing that comes here counts any more. Answers where a DATA frame was cut. */
+  retire(): DataInProgress | undefined {
+    this.parser.stop();
+    return this.parser.inProgress ?? this.replay?.inProgress;
+  }
+
+  // LinkReader
+
+  onBytes(chunk: Buffer): void {
+    this.live.lastReceivedAt = this.set.now();
+    try {
+      this.parser.push(chunk);
+    } catch (error) {
+      this.set.onBroken(error);
+      return;
+    }
+    this.set.afterBytes();
+  }
+
+  onWritable(): void {
+    if (this.pong !== undefined) this.link.write(this.pong);
+    this.pong = undefined;
+    this.set.onWritable(this);
+  }
+
+  onLost(error: TunnelError): void {
+    this.set.onLost(this, this.goodbye ?? error);
+  }
+
+  // FrameHandler
+
+  onNumbered(bytes: number): void {
+    if (this.set.inbound !== this) throw protocolError('stream frames before START');
+    if (this.skip > 0 || this.replay?.idle === false) throw protocolError('new frames before the end of a replay');
+    this.set.countReceived(bytes);
+  }
+
+  onData(id: number, bytes: Buffer): void {
+    this.set.mux.onData(id, bytes);
+  }
+
+  onReplay(bytes: Buffer): void {
+    if (this.set.inbound !== this || this.replay === undefined) throw protocolError('REPLAY before START');
+    const skipped = Math.min(this.skip, bytes.length);
+    this.skip -= skipped;
+    if (skipped < bytes.length) this.replay.push(skipped === 0 ? bytes : bytes.subarray(skipped));
+  }
+
+  onFrame(type: number, id: number, payload: Buffer): void {
+    if (isNumbered(type) || type === FRAME.datagram) this.set.mux.onFrame(type, id, payload);
+    else if (type === FRAME.ping) this.onPing(payload);
+    else this.set.onFrame(this, type, payload);
+  }
+
+  /** Only the last ping is answered when the carrier is full: answers must not pile up behind a peer that floods us. */
+  private onPing(payload: Buffer): void {
+    const pong = encodeFrame(FRAME.pong, 0, payload);
+    if (this.link.congested) this.pong = pong;
+    else this.link.write(pong);
+  }
+}
+
+/** Handles what is inside REPLAY frames: numbered frames only. */
+class ReplayHandler implements FrameHandler {
+  private readonly set: CarrierSet;
+
+  constructor(set: CarrierSet) {
+    this.set = set;
+  }
+
+  onNumbered(bytes: number): void {
+    this.set.countReceived(bytes);
+  }
+  onData(id: number, bytes: Buffer): void {
+    this.set.mux.onData(id, bytes);
+  }
+  onReplay(): void {
+    throw protocolError('REPLAY inside REPLAY');
+  }
+  onFrame(type: number, id: number, payload: Buffer): void {
+    if (!isNumbered(type)) throw protocolError('an unnumbered frame inside REPLAY');
+    this.set.mux.onFrame(type, id, payload);
+  }
+}

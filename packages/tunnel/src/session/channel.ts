@@ -1,0 +1,24 @@
+import type { WindowBudget } from './receive-window.ts';
+import type { Sendable } from './scheduler.ts';
+
+/** What a stream or datagram channel needs of the session that carries it. */
+export interface ChannelHost {
+  readonly windowBudget: WindowBudget;
+  now(): number;
+  rttMs(): number | undefined;
+  /** Has something to send; `bytes` of data were added. */
+  ready(item: Sendable, bytes: number): void;
+  /** Sends RESET for a channel that is forgotten already. */
+  sendReset(id: number, payload: Uint8Array): void;
+  /** Calls the channel back once the current batch is out. */
+  afterPump(channel: { afterPump(): void }): void;
+  /** Payload bytes left or arrived, for the statistics. */
+  sent(bytes: number): void;
+  received(bytes: number): void;
+  /** Unread bytes were added or taken away; false when the session holds too many. */
+  buffered(bytes: number): boolean;
+  /** A datagram was dropped because a queue is full. */
+  dropped(): void;
+  /** The channel is closed on this side. */
+  forget(id: number): void;
+}

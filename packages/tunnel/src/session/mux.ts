@@ -1,0 +1,260 @@
+import { type ByteStream, type Clock, type Datagrams, type DialOptions, MeshError } from '@edgemesh/core';
+import type { InboundHandler } from '../types.ts';
+import type { BatchWriter } from './batch.ts';
+import type { ChannelHost } from './channel.ts';
+import { MuxDatagrams } from './datagrams.ts';
+import { serveDatagrams, serveStream } from './inbound.ts';
+import { RateLimit, type SessionAccounts } from './limits.ts';
+import type { WindowBudget } from './receive-window.ts';
+import { ReplayLog } from './replay-log.ts';
+import { Scheduler, type Sendable } from './scheduler.ts';
+import { MuxStream } from './stream.ts';
+import { decodeOpen, encodeReset, FRAME, isNumbered, protocolError, type StreamKind } from './wire.ts';
+
+/** What a mux needs of the session around it. */
+export interface MuxHost {
+  readonly peerId: string;
+  readonly nodeName: string;
+  readonly clock: Clock;
+  readonly inbound: InboundHandler;
+  readonly accounts: SessionAccounts;
+  /** Parity of the stream ids that this side gives out. */
+  readonly idParity: 0 | 1;
+  /** A carrier was in use once: what was sent may have had effects at the peer. */
+  readonly everAttached: boolean;
+  rttMs(): number | undefined;
+  /** Something waits to be sent. */
+  wake(addedBytes: number): void;
+}
+
+export interface MuxTarget {
+  readonly address: string;
+  readonly port: number;
+  readonly kind: StreamKind;
+}
+
+type Channel = MuxStream | MuxDatagrams;
+const MAX_STREAM_ID = 0xffff_fff0;
+
+/**
+ * The streams of one session between two losses: ids, limits, dispatch of numbered frames, and the order in which
+ * streams are sent. Knows nothing of carriers.
+ */
+export class Mux implements ChannelHost {
+  readonly log = new ReplayLog();
+  readonly windowBudget: WindowBudget;
+  /** Numbered bytes taken from the peer. */
+  receivedOffset = 0;
+  bytesIn = 0;
+  bytesOut = 0;
+  private readonly host: MuxHost;
+  private readonly channels = new Map<number, Channel>();
+  private readonly scheduler = new Scheduler();
+  private readonly openRate: RateLimit;
+  private resets: { id: number; payload: Uint8Array }[] = [];
+  private waiting: { afterPump(): void }[] = [];
+  private nextId: number;
+  private streamsIn = 0;
+  private streamsOut = 0;
+  private unread = 0;
+
+  constructor(host: MuxHost) {
+    this.host = host;
+    const { options } = host.accounts;
+    this.windowBudget = { spareBytes: options.maxSessionWindowBytes, maxWindowBytes: options.maxStreamWindowBytes };
+    this.openRate = new RateLimit(options.maxOpensPerSecond, host.clock);
+    this.nextId = host.idParity === 1 ? 1 : 2;
+  }
+
+  get streams(): number {
+    return this.channels.size;
+  }
+
+  /** True when a batch would not be empty. */
+  get hasWork(): boolean {
+    return this.resets.length > 0 || !this.scheduler.isEmpty;
+  }
+
+  // Opening
+
+  dial(target: MuxTarget, options: DialOptions = {}): ByteStream {
+    const open = { ...target, clientAddress: options.clientAddress ?? '' };
+    const stream = new MuxStream(this, this.takeId(), open);
+    this.launch(stream, options);
+    return stream;
+  }
+
+  openDatagrams(target: MuxTarget, options: DialOptions = {}): Datagrams {
+    const open = { ...target, clientAddress: options.clientAddress ?? '' };
+    const { maxDatagramQueueBytes } = this.host.accounts.options;
+    const channel = new MuxDatagrams(this, this.takeId(), target.kind, open, maxDatagramQueueBytes);
+    this.launch(channel, options);
+    return channel;
+  }
+
+  private launch(channel: Channel, options: DialOptions): void {
+    const { accounts, clock } = this.host;
+    const limit = accounts.exceeded('out', this.streamsOut);
+    this.channels.set(channel.id, channel);
+    this.streamsOut++;
+    accounts.streamOpened('out');
+    if (limit !== undefined) {
+      const { options: limits } = accounts;
+      const max = limits[limit as 'maxStreamsOut'];
+      return channel.fail(new MeshError('limit', `${limit} (${max}) streams are open already`, { retryable: true }));
+    }
+    const timeoutMs = options.timeoutMs ?? accounts.options.dialTimeoutMs;
+    channel.dialTimer = clock.after(timeoutMs, () => this.dialTimedOut(channel, timeoutMs));
+    this.ready(channel, 0);
+  }
+
+  private dialTimedOut(channel: Channel, timeoutMs: number): void {
+    channel.dialTimer = undefined;
+    const { nodeName } = this.host;
+    if (channel.isUnsent) {
+      const message = `no path to node ${nodeName} was found within ${timeoutMs} ms`;
+      return channel.fail(new MeshError('unreachable', message, { retryable: true }));
+    }
+    const error = new MeshError('timeout', `node ${nodeName} did not accept within ${timeoutMs} ms`);
+    this.sendReset(channel.id, encodeReset(error));
+    channel.fail(error);
+  }
+
+  /** Ids of closed streams are used again only after all others (2^31 opens). */
+  private takeId(): number {
+    while (this.channels.has(this.nextId)) this.advanceId();
+    const id = this.nextId;
+    this.advanceId();
+    return id;
+  }
+
+  private advanceId(): void {
+    this.nextId = this.nextId + 2 > MAX_STREAM_ID ? (this.host.idParity === 1 ? 1 : 2) : this.nextId + 2;
+  }
+
+  // What the peer sends
+
+  onData(id: number, bytes: Buffer): void {
+    const channel = this.channels.get(id);
+    // Unknown: reset here while the data was on its way.
+    if (channel === undefined) return;
+    if (!(channel instanceof MuxStream)) throw protocolError('stream data on a datagram channel');
+    channel.onData(bytes);
+  }
+
+  /** OPEN and all frames that belong to one stream. */
+  onFrame(type: number, id: number, payload: Buffer): void {
+    if (type === FRAME.open) return this.onOpen(id, payload);
+    const channel = this.channels.get(id);
+    if (channel === undefined) return;
+    if (isNumbered(type)) channel.onFrame(type, payload);
+    else if (channel instanceof MuxDatagrams) channel.onDatagram(payload);
+    else throw protocolError('a datagram on a byte stream');
+  }
+
+  private onOpen(id: number, payload: Buffer): void {
+    const { peerId, nodeName, inbound, accounts } = this.host;
+    if (id === 0 || (id & 1) === this.host.idParity || this.channels.has(id))
+      throw protocolError(`OPEN of stream ${id}`);
+    const open = decodeOpen(payload);
+    const limit = this.openRate.take() ? accounts.exceeded('in', this.streamsIn) : 'maxOpensPerSecond';
+    if (limit !== undefined) {
+      if (limit === 'maxOpensPerSecond') accounts.refuse(limit);
+      const error = new MeshError('limit', `the node's ${limit} is reached`, { retryable: true });
+      return this.sendReset(id, encodeReset(error));
+    }
+    this.streamsIn++;
+    accounts.streamOpened('in');
+    const request = { peerId, nodeName, ...open };
+    if (open.kind === 'tcp') {
+      const stream = new MuxStream(this, id, undefined);
+      this.channels.set(id, stream);
+      return serveStream(stream, request, inbound);
+    }
+    const channel = new MuxDatagrams(this, id, open.kind, undefined, accounts.options.maxDatagramQueueBytes);
+    this.channels.set(id, channel);
+    serveDatagrams(channel, request, inbound);
+  }
+
+  // Sending
+
+  /** Adds what is to be sent to the batch, at most about `limit` bytes of it. */
+  fill(writer: BatchWriter, limit: number): void {
+    while (this.resets.length > 0 && writer.hasRoom) {
+      const { id, payload } = this.resets.shift() as { id: number; payload: Uint8Array };
+      writer.numbered(FRAME.reset, id, payload);
+    }
+    this.scheduler.fill(writer, limit);
+  }
+
+  /** Runs the callbacks that must not run while a batch is being made. */
+  runAfterPump(): void {
+    while (this.waiting.length > 0) {
+      const list = this.waiting;
+      this.waiting = [];
+      for (const channel of list) channel.afterPump();
+    }
+  }
+
+  /** The carrier is gone. */
+  onSuspend(): void {
+    for (const channel of this.channels.values()) if (channel instanceof MuxDatagrams) channel.dropQueued();
+  }
+
+  /** Everything ends with this error; nothing is sent any more. */
+  close(code: MeshError['code'], message: string): void {
+    for (const channel of [...this.channels.values()])
+      channel.fail(new MeshError(code, message, { retryable: channel.isUnsent }));
+    this.scheduler.clear();
+    this.resets = [];
+    this.waiting = [];
+    this.log.clear();
+  }
+
+  // ChannelHost
+
+  now(): number {
+    return this.host.clock.now();
+  }
+  rttMs(): number | undefined {
+    return this.host.rttMs();
+  }
+  ready(item: Sendable, bytes: number): void {
+    this.scheduler.add(item);
+    this.host.wake(bytes);
+  }
+  sendReset(id: number, payload: Uint8Array): void {
+    this.resets.push({ id, payload });
+    this.host.wake(0);
+  }
+  afterPump(channel: { afterPump(): void }): void {
+    this.waiting.push(channel);
+  }
+  sent(bytes: number): void {
+    this.bytesOut += bytes;
+    this.host.accounts.bytesOut.add(bytes);
+  }
+  received(bytes: number): void {
+    this.bytesIn += bytes;
+    this.host.accounts.bytesIn.add(bytes);
+  }
+  buffered(bytes: number): boolean {
+    const { accounts } = this.host;
+    this.unread += bytes;
+    accounts.bufferedBytes += bytes;
+    return (
+      this.unread <= accounts.options.maxUnreadBytesPerSession &&
+      accounts.bufferedBytes <= accounts.options.maxUnreadBytes
+    );
+  }
+  dropped(): void {
+    this.host.accounts.datagramsDropped.add();
+  }
+  forget(id: number): void {
+    if (!this.channels.delete(id)) return;
+    const direction = (id & 1) === this.host.idParity ? 'out' : 'in';
+    if (direction === 'out') this.streamsOut--;
+    else this.streamsIn--;
+    this.host.accounts.streamClosed(direction);
+  }
+}

@@ -1,0 +1,356 @@
+import {
+  type ByteStream,
+  type Clock,
+  type Datagrams,
+  type DialOptions,
+  type Logger,
+  type MeshError,
+  messageOf,
+  type Timer,
+} from '@edgemesh/core';
+import { TunnelError } from '../errors.ts';
+import type { Carrier, InboundHandler, Session, SessionStats } from '../types.ts';
+import type { Attached } from './attached.ts';
+import type { BatchWriter } from './batch.ts';
+import { CarrierSet, type CarrierSetHost } from './carrier-set.ts';
+import { keepalive } from './keepalive.ts';
+import type { SessionAccounts } from './limits.ts';
+import type { CarrierLink } from './link.ts';
+import { Mux, type MuxHost, type MuxTarget } from './mux.ts';
+import { encodeFrame, encodeOffset, FRAME, type GoawayCode, readOffset } from './wire.ts';
+
+/** What happened to a session; for logs, status and the path machine. */
+export type SessionEvent =
+  | { readonly type: 'opened' | 'resumed' | 'switched'; readonly session: Session; readonly carrier: Carrier }
+  | { readonly type: 'suspended'; readonly session: Session; readonly reason: string }
+  | {
+      readonly type: 'carrier-lost';
+      readonly session: Session;
+      readonly carrier: Carrier;
+      readonly reason: TunnelError;
+    }
+  | { readonly type: 'restarted'; readonly session: Session }
+  | { readonly type: 'closed'; readonly session: Session; readonly reason: string };
+
+/** What all sessions of a table share. */
+export interface SessionShared {
+  readonly localPeerId: string;
+  readonly inbound: InboundHandler;
+  readonly accounts: SessionAccounts;
+  readonly writer: BatchWriter;
+  readonly clock: Clock;
+  readonly log: Logger;
+  onEvent(event: SessionEvent): void;
+  onClosed(session: PeerSession): void;
+}
+
+/** Bytes per batch: one TLS write. More waits in the streams, where a small message can overtake it. */
+const BATCH_BYTES = 131_072;
+/** Received bytes after which an acknowledgement goes out at once. */
+const ACK_BYTES = 131_072;
+/** Longest that received bytes stay unacknowledged, in milliseconds; an idle session sends nothing. */
+const ACK_DELAY_MS = 40;
+
+/** The session with one peer: streams above, carriers below. */
+export class PeerSession implements Session, MuxHost, CarrierSetHost {
+  readonly peerId: string;
+  nodeName: string;
+  readonly leader: boolean;
+  readonly idParity: 0 | 1;
+  mux: Mux;
+  everAttached = false;
+  private readonly shared: SessionShared;
+  private readonly set: CarrierSet;
+  private closed = false;
+  private resumptions = 0;
+  private srttMs: number | undefined;
+  private bytesBefore = { in: 0, out: 0 };
+  private unacknowledgedIn = 0;
+  private ackOwed = false;
+  private ackTimer: Timer | undefined;
+  private graceTimer: Timer | undefined;
+  private keepaliveTimer: Timer | undefined;
+  private keepaliveIsIdle = false;
+  private pendingBytes = 0;
+  private immediate: NodeJS.Immediate | undefined;
+  private microtask = false;
+  private readonly flush = () => {
+    this.immediate = undefined;
+    this.pump();
+  };
+  private readonly flushEarly = () => {
+    this.microtask = false;
+    this.pump();
+  };
+
+  constructor(shared: SessionShared, peerId: string, nodeName: string) {
+    this.shared = shared;
+    this.peerId = peerId;
+    this.nodeName = nodeName;
+    // Stable across carriers, whoever dials: the smaller peer id leads and gives out odd stream ids.
+    this.leader = shared.localPeerId < peerId;
+    this.idParity = this.leader ? 1 : 0;
+    this.mux = new Mux(this);
+    this.set = new CarrierSet(this);
+    this.startGrace();
+  }
+
+  // Session
+
+  get state(): 'active' | 'suspended' | 'closed' {
+    if (this.closed) return 'closed';
+    return this.set.outbound === undefined ? 'suspended' : 'active';
+  }
+
+  get carrier(): Carrier | undefined {
+    return this.set.outbound?.link;
+  }
+
+  dial(target: { readonly address: string; readonly port: number }, options?: DialOptions): ByteStream {
+    const stream = this.mux.dial({ address: target.address, port: target.port, kind: 'tcp' }, options);
+    this.afterOpen();
+    return stream;
+  }
+
+  openDatagrams(
+    target: Omit<MuxTarget, 'kind'> & { readonly kind?: 'udp' | 'packets' },
+    options?: DialOptions,
+  ): Datagrams {
+    const { address, port, kind = 'udp' } = target;
+    const channel = this.mux.openDatagrams({ address, port, kind }, options);
+    this.afterOpen();
+    return channel;
+  }
+
+  stats(): SessionStats {
+    const { mux } = this;
+    return {
+      streams: mux.streams,
+      bytesIn: this.bytesBefore.in + mux.bytesIn,
+      bytesOut: this.bytesBefore.out + mux.bytesOut,
+      rttMs: this.srttMs,
+      unacknowledgedBytes: mux.log.bytes,
+      resumptions: this.resumptions,
+    };
+  }
+
+  // For the table
+
+  attach(link: CarrierLink, preferred: boolean): void {
+    if (link.nodeName !== '') this.nodeName = link.nodeName;
+    this.set.add(link, preferred);
+    this.armKeepalive();
+  }
+
+  /** Ends streams and carriers. */
+  close(code: MeshError['code'], message: string, goaway: GoawayCode = 'closed'): void {
+    if (this.closed) return;
+    this.closed = true;
+    for (const timer of [this.ackTimer, this.graceTimer, this.keepaliveTimer]) timer?.cancel();
+    if (this.immediate !== undefined) clearImmediate(this.immediate);
+    this.immediate = undefined;
+    this.set.closeAll(goaway, message);
+    this.mux.close(code, message);
+    this.shared.onClosed(this);
+    this.event({ type: 'closed', session: this, reason: message });
+  }
+
+  // MuxHost
+
+  get clock(): Clock {
+    return this.shared.clock;
+  }
+  get inbound(): InboundHandler {
+    return this.shared.inbound;
+  }
+  get accounts(): SessionAccounts {
+    return this.shared.accounts;
+  }
+  rttMs(): number | undefined {
+    return this.srttMs;
+  }
+
+  wake(addedBytes: number): void {
+    if (this.set.outbound === undefined) return;
+    this.pendingBytes += addedBytes;
+    if (this.immediate === undefined) this.immediate = setImmediate(this.flush);
+    if (this.pendingBytes < BATCH_BYTES || this.microtask) return;
+    // A full batch does not wait for the end of the turn; but never inside the writer's own call.
+    this.microtask = true;
+    queueMicrotask(this.flushEarly);
+  }
+
+  private afterOpen(): void {
+    if (this.closed) this.mux.close('session-lost', `the session with node ${this.nodeName} is closed`);
+    else if (this.keepaliveIsIdle) this.armKeepalive();
+  }
+
+  /** Feeds the carrier until it is full or nobody has more to send. */
+  private pump(): void {
+    const carrier = this.set.outbound;
+    this.pendingBytes = 0;
+    if (carrier === undefined || this.closed) return;
+    const { mux, set } = this;
+    const { writer, accounts } = this.shared;
+    while (carrier === set.outbound && !carrier.link.congested) {
+      if (set.replay(carrier)) continue;
+      writer.begin(mux.log);
+      if (this.ackOwed) {
+        this.ackOwed = false;
+        writer.unnumbered(FRAME.ack, 0, encodeOffset(mux.receivedOffset));
+      }
+      if (mux.log.bytes < accounts.options.maxUnacknowledgedBytes) mux.fill(writer, BATCH_BYTES);
+      const batch = writer.finish();
+      if (batch === undefined) break;
+      carrier.link.write(batch);
+      mux.runAfterPump();
+    }
+    mux.runAfterPump();
+    if (this.keepaliveIsIdle) this.armKeepalive();
+  }
+
+  // CarrierSetHost
+
+  now(): number {
+    return this.shared.clock.now();
+  }
+
+  countReceived(bytes: number): void {
+    this.mux.receivedOffset += bytes;
+    this.unacknowledgedIn += bytes;
+  }
+
+  afterBytes(): void {
+    if (this.unacknowledgedIn === 0 || this.closed) return;
+    if (this.unacknowledgedIn >= ACK_BYTES) this.acknowledge();
+    else this.ackTimer ??= this.clock.after(ACK_DELAY_MS, () => this.acknowledge());
+  }
+
+  private acknowledge(): void {
+    this.ackTimer?.cancel();
+    this.ackTimer = undefined;
+    this.unacknowledgedIn = 0;
+    this.ackOwed = true;
+    this.wake(0);
+  }
+
+  onWritable(): void {
+    this.pump();
+  }
+
+  onAcknowledged(): void {
+    if (this.mux.hasWork) this.wake(0);
+  }
+
+  onOutbound(current: Attached | undefined, reason: TunnelError | undefined): void {
+    if (current === undefined) {
+      this.mux.onSuspend();
+      this.startGrace();
+      this.event({ type: 'suspended', session: this, reason: reason?.message ?? 'the peer has restarted' });
+      return;
+    }
+    const wasSuspended = this.graceTimer !== undefined;
+    this.graceTimer?.cancel();
+    this.graceTimer = undefined;
+    const type = !this.everAttached ? 'opened' : wasSuspended ? 'resumed' : 'switched';
+    if (type === 'resumed') this.resumptions++;
+    this.everAttached = true;
+    this.ping(current);
+    this.wake(0);
+    this.armKeepalive();
+    this.event({ type, session: this, carrier: current.link });
+  }
+
+  onRestart(): void {
+    const old = this.mux;
+    this.bytesBefore = { in: this.bytesBefore.in + old.bytesIn, out: this.bytesBefore.out + old.bytesOut };
+    this.mux = new Mux(this);
+    this.ackOwed = false;
+    this.unacknowledgedIn = 0;
+    old.close('session-lost', `node ${this.nodeName} has restarted`);
+    this.event({ type: 'restarted', session: this });
+  }
+
+  onPong(payload: Buffer, from: Attached): void {
+    const sample = this.now() - readOffset(payload) / 1000;
+    if (sample < 0 || from.live.pingAt === Number.NEGATIVE_INFINITY) return;
+    // RFC 6298's smoothing.
+    this.srttMs = this.srttMs === undefined ? sample : this.srttMs + (sample - this.srttMs) / 8;
+  }
+
+  onGoaway(code: GoawayCode, reason: string): void {
+    const why = `node ${this.nodeName} ended the session (${code}): ${reason}`;
+    this.close(code === 'protocol' ? 'protocol' : 'session-lost', why);
+  }
+
+  onBroken(error: unknown): void {
+    const broken = error instanceof TunnelError;
+    const what = `node ${this.nodeName} (${this.peerId}): ${messageOf(error)}`;
+    this.shared.log.error(broken ? 'a peer broke the session protocol' : 'a session failed', { peer: what });
+    this.close('protocol', `protocol error with ${what}`, 'protocol');
+  }
+
+  onCarrierLost(carrier: CarrierLink, reason: TunnelError): void {
+    this.event({ type: 'carrier-lost', session: this, carrier, reason });
+  }
+
+  // Time
+
+  private startGrace(): void {
+    this.graceTimer?.cancel();
+    const { graceMs } = this.accounts.options;
+    this.graceTimer = this.clock.after(graceMs, () => {
+      // A session that never had a carrier lives as long as somebody dials on it; each dial has its own time limit.
+      if (!this.everAttached && this.mux.streams > 0) return this.startGrace();
+      const why = this.everAttached ? `no path to node ${this.nodeName} for ${graceMs} ms` : 'no path was found';
+      this.close(this.everAttached ? 'session-lost' : 'unreachable', why);
+    });
+  }
+
+  private ping(carrier: Attached): void {
+    carrier.live.pingAt = this.now();
+    // Microseconds fit the 64 bits of an offset.
+    carrier.link.write(encodeFrame(FRAME.ping, 0, encodeOffset(Math.max(0, Math.round(this.now() * 1000)))));
+  }
+
+  private armKeepalive(): void {
+    this.keepaliveTimer?.cancel();
+    this.keepaliveTimer = undefined;
+    if (this.closed || this.set.attached.size === 0) return;
+    const { options } = this.accounts;
+    const load = { streams: this.mux.streams, unacknowledgedBytes: this.mux.log.bytes };
+    let nextMs: number = options.pingIdleMs;
+    for (const carrier of [...this.set.attached]) {
+      nextMs = Math.min(nextMs, this.check(carrier, load));
+      if (this.closed) return;
+    }
+    this.keepaliveIsIdle = load.streams === 0 && load.unacknowledgedBytes === 0;
+    // While bytes wait for an answer the load changes without notice: look once a second.
+    if (!this.keepaliveIsIdle) nextMs = Math.min(nextMs, 1_000);
+    this.keepaliveTimer = this.clock.after(Math.max(10, nextMs), () => this.armKeepalive());
+  }
+
+  private check(carrier: Attached, load: { streams: number; unacknowledgedBytes: number }): number {
+    const { options } = this.accounts;
+    const now = this.now();
+    const inUse = carrier === this.set.outbound && carrier === this.set.inbound;
+    if (!inUse && now - carrier.attachedAt >= options.attachTimeoutMs) {
+      const error = new TunnelError('timeout', `the peer does not use the ${carrier.link.path} path`);
+      this.set.abandon(carrier, error);
+      return options.pingIdleMs;
+    }
+    const { action, nextMs } = keepalive(carrier.live, load, options, now);
+    if (action === 'ping') this.ping(carrier);
+    if (action === 'dead') {
+      const { path, remoteAddress } = carrier.link;
+      const message = `the ${path} path to node ${this.nodeName} (${remoteAddress}) is silent`;
+      this.set.abandon(carrier, new TunnelError('timeout', message, { retryable: true }));
+    }
+    return inUse ? nextMs : Math.min(nextMs, options.attachTimeoutMs);
+  }
+
+  private event(event: SessionEvent): void {
+    this.accounts.event(event.type);
+    this.shared.onEvent(event);
+  }
+}

@@ -1,0 +1,110 @@
+import type { TLSSocket } from 'node:tls';
+import { TunnelError } from '../errors.ts';
+import type { PathKind } from '../types.ts';
+import type { CarrierLink, LinkReader } from './link.ts';
+import { encodeFrame, encodeGoaway, FRAME, type GoawayCode } from './wire.ts';
+
+/**
+ * Bytes queued in the socket above which streams keep their data: what waits here can no longer be overtaken by a small
+ * message. A batch (128 KiB) beyond it keeps TLS busy between two turns.
+ */
+const CONGESTED_BYTES = 262_144;
+/** How long a closing carrier may take to send its last bytes, in milliseconds. */
+const LINGER_MS = 2_000;
+
+/** A TLS socket as a carrier. Bytes that arrive before {@link bind} wait in the socket. */
+export class TlsCarrier implements CarrierLink {
+  readonly peerId: string;
+  readonly path: PathKind;
+  readonly remoteAddress: string;
+  readonly initiator: boolean;
+  /** From the record at first where the dialler knows it, then from the peer's HELLO. */
+  nodeName: string;
+  private readonly socket: TLSSocket;
+  private reader: LinkReader | undefined;
+  private early: Buffer[] = [];
+  private error: TunnelError | undefined;
+  private closed = false;
+  private wasCongested = false;
+  private readonly onWritten: () => void;
+
+  constructor(
+    socket: TLSSocket,
+    about: { peerId: string; nodeName: string; path: PathKind; remoteAddress: string; initiator: boolean },
+  ) {
+    this.socket = socket;
+    this.peerId = about.peerId;
+    this.nodeName = about.nodeName;
+    this.path = about.path;
+    this.remoteAddress = about.remoteAddress;
+    this.initiator = about.initiator;
+    this.onWritten = () => this.written();
+    socket.on('close', () => this.lost());
+  }
+
+  get congested(): boolean {
+    return this.socket.writableLength >= CONGESTED_BYTES;
+  }
+
+  bind(reader: LinkReader): void {
+    this.reader = reader;
+    process.nextTick(() => {
+      const early = this.early;
+      this.early = [];
+      for (const chunk of early) if (!this.closed) reader.onBytes(chunk);
+      if (this.socket.closed && !this.closed) this.lost();
+      else this.socket.resume();
+    });
+  }
+
+  write(bytes: Buffer): void {
+    if (this.closed) return;
+    this.socket.write(bytes, this.onWritten);
+    if (this.congested) this.wasCongested = true;
+  }
+
+  close(code: GoawayCode, reason: string): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.socket.write(encodeFrame(FRAME.goaway, 0, encodeGoaway(code, reason)));
+    this.socket.destroySoon();
+    this.socket.resume();
+    // A dead path never takes the last bytes, and a silent peer never closes.
+    const timer = setTimeout(() => this.socket.destroy(), LINGER_MS);
+    timer.unref();
+    this.socket.once('close', () => clearTimeout(timer));
+  }
+
+  destroy(): void {
+    this.closed = true;
+    this.socket.destroy();
+  }
+
+  // From the handshake that made the carrier
+
+  /** Bytes behind the peer's HELLO. */
+  receive(chunk: Buffer): void {
+    if (this.closed) return;
+    if (this.reader !== undefined && this.early.length === 0) return this.reader.onBytes(chunk);
+    this.early.push(chunk);
+    this.socket.pause();
+  }
+
+  /** Remembers why the socket is about to close. */
+  blame(error: TunnelError): void {
+    this.error ??= error;
+  }
+
+  private written(): void {
+    if (!this.wasCongested || this.closed || this.socket.writableLength > CONGESTED_BYTES / 2) return;
+    this.wasCongested = false;
+    this.reader?.onWritable();
+  }
+
+  private lost(): void {
+    if (this.closed || this.reader === undefined) return;
+    this.closed = true;
+    const where = `${this.path} path to ${this.nodeName} (${this.remoteAddress})`;
+    this.reader.onLost(this.error ?? new TunnelError('unreachable', `the ${where} was closed`, { retryable: true }));
+  }
+}
