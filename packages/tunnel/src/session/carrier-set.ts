@@ -150,7 +150,10 @@ export class CarrierSet {
     if (carrier !== this.outbound) return;
     this.outbound = undefined;
     const next = this.host.leader ? this.bestStandby() : undefined;
-    if (next !== undefined) return this.startOn(next);
+    if (next !== undefined) {
+      this.startOn(next);
+      return;
+    }
     this.host.onOutbound(undefined, error);
     // The leader may not have noticed yet: tell it, where there is another way to do so.
     for (const other of this.all) this.sendAttach(other);
@@ -280,7 +283,10 @@ export class CarrierSet {
   private onGoaway(carrier: Attached, goaway: { code: GoawayCode; reason: string }): void {
     const { code, reason } = goaway;
     const quiet = code === 'superseded' || code === 'not-needed';
-    if (!quiet) return this.host.onGoaway(code, reason);
+    if (!quiet) {
+      this.host.onGoaway(code, reason);
+      return;
+    }
     carrier.retire();
     carrier.link.destroy();
     this.onLost(carrier, superseded(carrier.link, code));

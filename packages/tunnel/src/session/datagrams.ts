@@ -99,7 +99,10 @@ export class MuxDatagrams implements Datagrams, Sendable {
       this.sink.message(payload);
       return;
     }
-    if (this.inboxBytes + payload.length + HEADER_BYTES > this.maxQueueBytes) return this.host.dropped();
+    if (this.inboxBytes + payload.length + HEADER_BYTES > this.maxQueueBytes) {
+      this.host.dropped();
+      return;
+    }
     this.inbox.push(payload);
     this.inboxBytes += payload.length + HEADER_BYTES;
   }

@@ -34,7 +34,10 @@ class AcceptingSink implements ByteSink {
 /** Joins a stream that the peer opened with what the handler gives, or refuses it with the handler's error. */
 export function serveStream(remote: MuxStream, request: InboundRequest, inbound: InboundHandler): void {
   const local = decide(() => inbound.openStream(request));
-  if (local instanceof MeshError) return remote.reset(local);
+  if (local instanceof MeshError) {
+    remote.reset(local);
+    return;
+  }
   const tap: ByteStream = {
     attach: (sink) => local.attach(new AcceptingSink(sink, remote)),
     write: (chunk) => local.write(chunk),
@@ -49,7 +52,10 @@ export function serveStream(remote: MuxStream, request: InboundRequest, inbound:
 /** The same for a datagram channel; it is accepted at once, for there is no handshake behind it. */
 export function serveDatagrams(remote: MuxDatagrams, request: InboundRequest, inbound: InboundHandler): void {
   const local = decide(() => inbound.openDatagrams(request));
-  if (local instanceof MeshError) return remote.close(local);
+  if (local instanceof MeshError) {
+    remote.close(local);
+    return;
+  }
   remote.accept();
   spliceDatagrams(remote, local);
 }

@@ -101,7 +101,8 @@ export class Mux implements ChannelHost {
     if (limit !== undefined) {
       const { options: limits } = accounts;
       const max = limits[limit as 'maxStreamsOut'];
-      return channel.fail(new MeshError('limit', `${limit} (${max}) streams are open already`, { retryable: true }));
+      channel.fail(new MeshError('limit', `${limit} (${max}) streams are open already`, { retryable: true }));
+      return;
     }
     const timeoutMs = options.timeoutMs ?? accounts.options.dialTimeoutMs;
     channel.dialTimer = clock.after(timeoutMs, () => this.dialTimedOut(channel, timeoutMs));
@@ -113,7 +114,8 @@ export class Mux implements ChannelHost {
     const { nodeName } = this.host;
     if (channel.isUnsent) {
       const message = `no path to node ${nodeName} was found within ${timeoutMs} ms`;
-      return channel.fail(new MeshError('unreachable', message, { retryable: true }));
+      channel.fail(new MeshError('unreachable', message, { retryable: true }));
+      return;
     }
     const error = new MeshError('timeout', `node ${nodeName} did not accept within ${timeoutMs} ms`);
     this.sendReset(channel.id, encodeReset(error));
@@ -144,7 +146,10 @@ export class Mux implements ChannelHost {
 
   /** OPEN and all frames that belong to one stream. */
   onFrame(type: number, id: number, payload: Buffer): void {
-    if (type === FRAME.open) return this.onOpen(id, payload);
+    if (type === FRAME.open) {
+      this.onOpen(id, payload);
+      return;
+    }
     const channel = this.channels.get(id);
     if (channel === undefined) return;
     if (isNumbered(type)) channel.onFrame(type, payload);
@@ -161,7 +166,8 @@ export class Mux implements ChannelHost {
     if (limit !== undefined) {
       if (limit === 'maxOpensPerSecond') accounts.refuse(limit);
       const error = new MeshError('limit', `the node's ${limit} is reached`, { retryable: true });
-      return this.sendReset(id, encodeReset(error));
+      this.sendReset(id, encodeReset(error));
+      return;
     }
     this.streamsIn++;
     accounts.streamOpened('in');
@@ -169,7 +175,8 @@ export class Mux implements ChannelHost {
     if (open.kind === 'tcp') {
       const stream = new MuxStream(this, id, undefined);
       this.channels.set(id, stream);
-      return serveStream(stream, request, inbound);
+      serveStream(stream, request, inbound);
+      return;
     }
     const channel = new MuxDatagrams(this, id, open.kind, undefined, accounts.options.maxDatagramQueueBytes);
     this.channels.set(id, channel);

@@ -143,7 +143,8 @@ class Handshake {
       };
       tls.write(encodeFrame(FRAME.hello, 0, encodeHello(hello)));
     } catch (error) {
-      return this.refuse(asTunnelError(error));
+      this.refuse(asTunnelError(error));
+      return;
     }
     tls.on('data', (chunk: Buffer) => this.onData(chunk));
     if (role === 'client' && expectedPeerId !== undefined && expectedNodeName !== undefined) this.finish(this.carrier);
@@ -152,7 +153,10 @@ class Handshake {
   private onData(chunk: Buffer): void {
     const { carrier } = this;
     if (carrier === undefined) return;
-    if (this.done) return carrier.receive(chunk);
+    if (this.done) {
+      carrier.receive(chunk);
+      return;
+    }
     try {
       this.head = this.head.length === 0 ? chunk : Buffer.concat([this.head, chunk]);
       const length = this.helloLength();

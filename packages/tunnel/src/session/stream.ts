@@ -182,7 +182,10 @@ export class MuxStream implements ByteStream, Sendable {
   /** What must be said outside of a pump: drained, closed. */
   afterPump(): void {
     if (this.done) return;
-    if (this.endSent && this.endSaid) return this.finish(undefined);
+    if (this.endSent && this.endSaid) {
+      this.finish(undefined);
+      return;
+    }
     if (!this.needsDrain || this.outBytes > LOW_WATER_BYTES) return;
     this.needsDrain = false;
     if (!this.ending) this.sink?.drained();
@@ -217,7 +220,10 @@ export class MuxStream implements ByteStream, Sendable {
     this.accepted = true;
     this.dialTimer?.cancel();
     this.dialTimer = undefined;
-    if (this.sink === undefined || this.flushing) return this.flushSoon();
+    if (this.sink === undefined || this.flushing) {
+      this.flushSoon();
+      return;
+    }
     this.openedSaid = true;
     this.sink.opened?.();
   }

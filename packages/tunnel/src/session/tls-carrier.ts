@@ -85,7 +85,10 @@ export class TlsCarrier implements CarrierLink {
   /** Bytes behind the peer's HELLO. */
   receive(chunk: Buffer): void {
     if (this.closed) return;
-    if (this.reader !== undefined && this.early.length === 0) return this.reader.onBytes(chunk);
+    if (this.reader !== undefined && this.early.length === 0) {
+      this.reader.onBytes(chunk);
+      return;
+    }
     this.early.push(chunk);
     this.socket.pause();
   }
