@@ -1,4 +1,4 @@
-/** Longest configuration text, bytes. A real file has 1 to 5 KiB, 500 relay nodes make 35 KiB; the YAML parser takes seconds for hostile 256 KiB. */
+/** Longest configuration text, bytes. A real file has 1 to 5 KiB, 500 relay nodes make 35 KiB; parsing takes longer than linearly. */
 export const MAX_TEXT_BYTES = 64 * 1024;
 
 /** Most values in one file once aliases are followed: what stops a "billion laughs" file. A full default file has about 150. */

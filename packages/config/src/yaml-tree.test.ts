@@ -54,6 +54,17 @@ describe('YAML', () => {
     expect(performance.now() - started).toBeLessThan(2000);
   });
 
+  it.each([
+    ['quotes', '"'.repeat(65_000)],
+    ['anchors', '&a '.repeat(21_000)],
+    ['brackets', '['.repeat(65_000)],
+  ])('as many errors as fit into one line of %s do not take long to tell', (_, text) => {
+    // Guards against looking at the whole line once per error: 12 s for 64 KiB of quotes.
+    const started = performance.now();
+    expect(messageOf(text).split('\n').length).toBeLessThanOrEqual(10);
+    expect(performance.now() - started).toBeLessThan(4000);
+  });
+
   it('anchors, aliases and merge keys work; what stands in the map wins', () => {
     const text =
       'x: &base {enable: true, listenPort: 1}\nmodules:\n  edgeDNS: {<<: *base, listenPort: 5353}\n  edgeTunnel: *base\n';

@@ -55,13 +55,13 @@ function readDocuments(text: string): YamlResult {
   if (errors.length > 0) {
     const source = text.split(/\r?\n/);
     const found = new Map<string, ConfigProblem>();
-    for (const { message, pos } of errors) {
+    // One slip makes a row of errors of one kind: the first ones say it all, and looking at each would take long.
+    for (const { message, pos } of errors.slice(0, MAX_SYNTAX_ERRORS)) {
       const { line } = lines.linePos(pos[0]);
       // The composer of the library reports its own stack overflow in this way.
       const tooDeep = message.includes('call stack');
       const hinted = tooDeep ? TOO_DEEP : `this is not YAML: ${message}${hintFor(source[line - 1] ?? '')}`;
-      // One slip makes a row of errors of one kind.
-      if (found.size < MAX_SYNTAX_ERRORS) found.set(`${line} ${message}`, { path: '', message: hinted, line });
+      found.set(`${line} ${message}`, { path: '', message: hinted, line });
     }
     return { problems: [...found.values()] };
   }
