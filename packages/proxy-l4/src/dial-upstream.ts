@@ -1,0 +1,198 @@
+import {
+  type ByteSink,
+  type ByteStream,
+  type Clock,
+  type Dialer,
+  type Endpoint,
+  endpointKey,
+  type Flow,
+  MeshError,
+} from '@edgemesh/core';
+import type { ProxyMetrics } from './metrics.ts';
+import { PROXY_DEFAULTS } from './options.ts';
+import type { Upstream } from './upstream.ts';
+
+export interface DialUpstreamOptions {
+  /** Endpoints tried at most. Default 3. */
+  readonly maxDialAttempts?: number;
+  /** Milliseconds per attempt. Default: the dialer's own. */
+  readonly dialTimeoutMs?: number;
+  /** Early bytes kept for another attempt; more make `write` answer false until an endpoint has accepted. Default 65,536. */
+  readonly maxEarlyBytes?: number;
+}
+
+export interface DialUpstreamDeps {
+  readonly dialer: Dialer;
+  readonly clock: Clock;
+  readonly metrics: ProxyMetrics;
+}
+
+const nothing = () => new MeshError('no-endpoints', 'the Service has no endpoint to offer');
+
+/**
+ * A stream to whichever endpoint accepts first. Early bytes go out at once, for dialers that can carry them with the opening,
+ * and a copy is kept until `opened`: an attempt that fails with `retryable` is followed by another endpoint, no byte lost.
+ */
+class UpstreamStream implements ByteStream {
+  private readonly upstream: Upstream;
+  private readonly flow: Flow;
+  private readonly options: DialUpstreamOptions;
+  private readonly deps: DialUpstreamDeps;
+  private readonly maxEarlyBytes: number;
+  private sink: ByteSink | undefined;
+  private current: ByteStream | undefined;
+  private attempts = 0;
+  private tried: Set<string> | undefined;
+  private early: Uint8Array[] = [];
+  private earlyBytes = 0;
+  private isOpen: boolean = false;
+  private hasEnded = false;
+  private paused = false;
+  private owesDrained = false;
+  private innerFull = false;
+  private aborted = false;
+  private done: boolean = false;
+  private error: MeshError | undefined;
+
+  constructor(upstream: Upstream, flow: Flow, options: DialUpstreamOptions, deps: DialUpstreamDeps) {
+    this.upstream = upstream;
+    this.flow = flow;
+    this.options = options;
+    this.deps = deps;
+    this.maxEarlyBytes = options.maxEarlyBytes ?? PROXY_DEFAULTS.maxEarlyBytes;
+    this.attempt(undefined);
+  }
+
+  attach(sink: ByteSink): void {
+    if (this.sink !== undefined) throw new Error('attach is called once');
+    this.sink = sink;
+    if (this.done) queueMicrotask(() => sink.closed(this.error));
+  }
+
+  write(chunk: Uint8Array): boolean {
+    if (this.isOpen) return (this.current as ByteStream).write(chunk);
+    if (this.done || this.hasEnded || chunk.length === 0) return true;
+    this.early.push(new Uint8Array(chunk)); // a copy: slice of a Buffer would share its memory
+    this.earlyBytes += chunk.length;
+    if (!(this.current as ByteStream).write(chunk)) this.innerFull = true;
+    if (!this.innerFull && this.earlyBytes < this.maxEarlyBytes) return true;
+    this.owesDrained = true;
+    return false;
+  }
+
+  end(): void {
+    this.hasEnded = true;
+    this.current?.end();
+  }
+
+  reset(error?: MeshError): void {
+    if (this.done) return;
+    this.aborted = true;
+    this.current?.reset(error ?? new MeshError('aborted', 'connection aborted'));
+  }
+
+  pause(): void {
+    this.paused = true;
+    this.current?.pause();
+  }
+
+  resume(): void {
+    this.paused = false;
+    this.current?.resume();
+  }
+
+  private attempt(lastError: MeshError | undefined): void {
+    const endpoint = this.upstream.pick(this.flow, this.tried);
+    if (endpoint === undefined) {
+      this.finish(lastError ?? nothing());
+      return;
+    }
+    this.attempts++;
+    this.innerFull = false;
+    this.upstream.begin?.(endpoint);
+    const { sourceIp } = this.flow;
+    const { dialTimeoutMs } = this.options;
+    const stream = this.deps.dialer.dial(endpoint, {
+      ...(sourceIp !== undefined && { clientAddress: sourceIp }),
+      ...(dialTimeoutMs !== undefined && { timeoutMs: dialTimeoutMs }),
+    });
+    this.current = stream;
+    stream.attach(this.sinkFor(endpoint));
+    if (this.current !== stream) return; // failed at once, the next attempt has been made
+    for (const chunk of this.early) if (!stream.write(new Uint8Array(chunk))) this.innerFull = true;
+    if (this.hasEnded) stream.end();
+    if (this.paused) stream.pause();
+  }
+
+  private sinkFor(endpoint: Endpoint): ByteSink {
+    const startedAt = this.deps.clock.now();
+    return {
+      opened: () => this.opened(endpoint, this.deps.clock.now() - startedAt),
+      data: (chunk) => this.sink?.data(chunk),
+      ended: () => this.sink?.ended(),
+      drained: () => {
+        if (this.isOpen) this.sink?.drained();
+        else this.innerFull = false;
+      },
+      closed: (error) => this.attemptClosed(endpoint, error),
+    };
+  }
+
+  private opened(endpoint: Endpoint, latencyMs: number): void {
+    this.isOpen = true;
+    this.early = [];
+    this.tried = undefined;
+    this.deps.metrics.dialed('ok');
+    this.deps.metrics.dialSeconds.observe(latencyMs / 1000);
+    this.upstream.report?.(endpoint, { kind: 'success', latencyMs });
+    this.sink?.opened?.();
+    // When the stream below is full too, its own drained will come.
+    if (this.owesDrained && !this.innerFull) this.sink?.drained();
+  }
+
+  private attemptClosed(endpoint: Endpoint, error: MeshError | undefined): void {
+    this.upstream.end?.(endpoint);
+    if (this.isOpen || this.aborted || error === undefined) {
+      this.finish(error);
+      return;
+    }
+    this.deps.metrics.dialed(error.code);
+    if (isEndpointsFault(error)) this.upstream.report?.(endpoint, { kind: 'connect-failure' });
+    const max = this.options.maxDialAttempts ?? PROXY_DEFAULTS.maxDialAttempts;
+    if (!error.retryable || this.attempts >= max) {
+      this.finish(error);
+      return;
+    }
+    this.tried ??= new Set();
+    this.tried.add(endpointKey(endpoint));
+    this.attempt(error);
+  }
+
+  private finish(error: MeshError | undefined): void {
+    if (this.done) return;
+    this.done = true;
+    this.isOpen = false;
+    this.early = [];
+    this.error = error;
+    this.current = undefined;
+    this.sink?.closed(error);
+  }
+}
+
+/** Our own limits and stops say nothing about the endpoint. */
+function isEndpointsFault(error: MeshError): boolean {
+  return error.code !== 'limit' && error.code !== 'shutdown' && error.code !== 'aborted';
+}
+
+/**
+ * Dials a Service port: picks an endpoint, dials it at once, tries others while failures are retryable, and reports to the
+ * balancer. The stream closes with the last error, or with `no-endpoints`.
+ */
+export function dialUpstream(
+  upstream: Upstream,
+  flow: Flow,
+  deps: DialUpstreamDeps,
+  options: DialUpstreamOptions = {},
+): ByteStream {
+  return new UpstreamStream(upstream, flow, options, deps);
+}

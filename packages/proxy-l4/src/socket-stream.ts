@@ -1,0 +1,135 @@
+import type { Socket } from 'node:net';
+import { type ByteSink, type ByteStream, MeshError } from '@edgemesh/core';
+import { socketError } from './errors.ts';
+
+/** Whether `opened` is still to come. */
+export type SocketState = 'dialing' | 'connected';
+
+/** A {@link ByteStream} over a TCP socket; see {@link socketByteStream}. */
+class SocketStream implements ByteStream {
+  private readonly socket: Socket;
+  private sink: ByteSink | undefined;
+  private wasOpen: boolean;
+  private corked = false;
+  private ending = false;
+  private done = false;
+  private error: MeshError | undefined;
+
+  constructor(socket: Socket, state: SocketState) {
+    this.socket = socket;
+    this.wasOpen = state === 'connected';
+    socket.setNoDelay(true);
+    socket.once('error', (cause) => {
+      this.error ??= socketError(cause, this.wasOpen);
+    });
+    socket.once('close', () => this.finish(this.error ?? this.unexplainedClose()));
+  }
+
+  attach(sink: ByteSink): void {
+    if (this.sink !== undefined) throw new Error('attach is called once');
+    this.sink = sink;
+    if (this.done) {
+      process.nextTick(() => sink.closed(this.error));
+      return;
+    }
+    const { socket } = this;
+    if (!this.wasOpen) {
+      socket.once('connect', () => {
+        this.wasOpen = true;
+        if (!this.done) sink.opened?.();
+      });
+    }
+    socket.on('data', (chunk: Uint8Array) => {
+      if (!this.done) sink.data(chunk);
+    });
+    socket.once('end', () => {
+      if (!this.done) sink.ended();
+    });
+    socket.on('drain', () => {
+      if (!this.done) sink.drained();
+    });
+  }
+
+  write(chunk: Uint8Array): boolean {
+    if (this.done || this.ending || chunk.length === 0) return true;
+    const { socket } = this;
+    if (!this.corked) {
+      // What is written in one turn leaves in one system call.
+      this.corked = true;
+      socket.cork();
+      process.nextTick(uncork, this);
+    }
+    return socket.write(chunk);
+  }
+
+  end(): void {
+    if (this.done || this.ending) return;
+    this.ending = true;
+    this.uncork();
+    this.socket.end();
+  }
+
+  reset(error?: MeshError): void {
+    if (this.done) return;
+    this.error = error ?? new MeshError('aborted', 'connection aborted');
+    abort(this.socket);
+    this.finish(this.error);
+  }
+
+  pause(): void {
+    this.socket.pause();
+  }
+
+  resume(): void {
+    if (!this.done) this.socket.resume();
+  }
+
+  uncork(): void {
+    if (!this.corked) return;
+    this.corked = false;
+    this.socket.uncork();
+  }
+
+  private finish(error: MeshError | undefined): void {
+    if (this.done) return;
+    this.done = true;
+    this.error = error;
+    this.sink?.closed(error);
+  }
+
+  /** A socket that closes by itself has ended both ways; else somebody has destroyed it. */
+  private unexplainedClose(): MeshError | undefined {
+    const { socket } = this;
+    if (socket.readableEnded && socket.writableFinished) return undefined;
+    return new MeshError('reset', 'connection closed before its end', { retryable: !this.wasOpen });
+  }
+}
+
+function uncork(stream: SocketStream): void {
+  stream.uncork();
+}
+
+/** Closes at once: with a RST where there is a connection, so that the far side learns that this is no orderly end. */
+export function abort(socket: Socket): void {
+  if (socket.destroyed) return;
+  // TLS has no reset of its own.
+  if ('encrypted' in socket) {
+    socket.destroy();
+    return;
+  }
+  // resetAndDestroy of a connecting socket waits for the connection. The kernel may have finished it already, which the next
+  // poll will show; if it has not, closing is enough: the kernel answers a late SYN-ACK with a RST by itself.
+  if (socket.connecting) setImmediate(() => setImmediate(() => socket.destroy()));
+  socket.resetAndDestroy();
+}
+
+/**
+ * Makes a {@link ByteStream} of a TCP socket, connected or connecting. The socket must have been made with `allowHalfOpen`
+ * and belongs to the stream from now on. Writes of one turn of the event loop leave together; reset sends a RST.
+ */
+export function socketByteStream(
+  socket: Socket,
+  state: SocketState = socket.connecting ? 'dialing' : 'connected',
+): ByteStream {
+  return new SocketStream(socket, state);
+}
