@@ -64,8 +64,10 @@ export interface ControlTunables {
   readonly connectTimeoutMs: number;
   /** Time for pnet, noise and yamux on a connected socket, in milliseconds: six round trips on a bad mobile link. */
   readonly handshakeTimeoutMs: number;
-  /** How often the dialling side pings a control connection, in milliseconds. */
+  /** How often a relay is pinged, in milliseconds. */
   readonly pingIntervalMs: number;
+  /** How often the dialling side pings any other control connection, in milliseconds; below the silence timeout. */
+  readonly peerPingIntervalMs: number;
   /** A ping without answer for this long ends the connection, in milliseconds; with the interval: dead within 9 s. */
   readonly pingTimeoutMs: number;
   /** An accepted connection that sends nothing for one to two of these is dropped, in milliseconds; pings come far more often. */
@@ -117,6 +119,7 @@ export const controlDefaults: ControlTunables = {
   connectTimeoutMs: 5_000,
   handshakeTimeoutMs: 8_000,
   pingIntervalMs: 4_000,
+  peerPingIntervalMs: 10_000,
   pingTimeoutMs: 5_000,
   silenceTimeoutMs: 20_000,
   maxConnections: 10_000,

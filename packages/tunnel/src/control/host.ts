@@ -1,5 +1,6 @@
 import { noise } from '@chainsafe/libp2p-noise';
 import { yamux } from '@chainsafe/libp2p-yamux';
+import { autoNAT } from '@libp2p/autonat';
 import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2';
 import { identify } from '@libp2p/identify';
 import type {
@@ -12,6 +13,7 @@ import type {
   PrivateKey,
   Transport,
 } from '@libp2p/interface';
+import { kadDHT } from '@libp2p/kad-dht';
 import { ping } from '@libp2p/ping';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p } from 'libp2p';
@@ -27,6 +29,8 @@ export interface HostOptions {
   readonly transport: SharedTcpOptions;
   readonly listen: readonly SocketAddress[];
   readonly serveRelay: boolean;
+  readonly dht: boolean;
+  readonly autonat: boolean;
   readonly tunables: ControlTunables;
 }
 
@@ -48,6 +52,14 @@ interface Reserving {
   readonly reservationStore: { addRelay(peer: PeerId, type: 'configured'): Promise<unknown> };
 }
 
+const DHT_PROTOCOL = '/edgemesh/kad/1.0.0';
+/** The read buffer must hold a whole window, or libp2p resets slow readers. */
+const YAMUX_STREAMS = {
+  initialStreamWindowSize: 256 * 1024,
+  maxStreamWindowSize: 1024 * 1024,
+  maxReadBufferLength: 4 * 1024 * 1024,
+};
+
 /** Assembles and starts libp2p. */
 export async function createHost(options: HostOptions): Promise<Host> {
   const { tunables } = options;
@@ -58,7 +70,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
     addresses: { listen: options.listen.map((address) => toMultiaddr(address).toString()) },
     transports: [sharedTcp(options.transport), circuitRelayTransport({ reservationConcurrency: 4 })],
     connectionEncrypters: [noise()],
-    streamMuxers: [yamux({ enableKeepAlive: false })],
+    streamMuxers: [yamux({ enableKeepAlive: false, streamOptions: YAMUX_STREAMS })],
     connectionProtector: pskProtector(options.psk),
     connectionManager: {
       maxConnections: tunables.maxConnections,
@@ -74,6 +86,8 @@ export async function createHost(options: HostOptions): Promise<Host> {
       identify: identify({ runOnConnectionOpen: true, maxInboundStreams: 8 }),
       ping: ping(),
       ...(options.serveRelay ? { circuitRelay: circuitRelayServer(relayServerLimits(tunables)) } : {}),
+      ...(options.autonat ? { autonat: autoNAT({ protocolPrefix: 'edgemesh' }) } : {}),
+      ...(options.dht ? { dht: kadDHT({ protocol: DHT_PROTOCOL, clientMode: !options.serveRelay }) } : {}),
       doors: (components: { transportManager: TransportManager }) => {
         transports = components.transportManager;
         return {};

@@ -1,6 +1,6 @@
 import { type Clock, type Logger, messageOf, sleep } from '@edgemesh/core';
 import type { Connection } from '@libp2p/interface';
-import { multiaddr } from '@multiformats/multiaddr';
+import type { Multiaddr } from '@multiformats/multiaddr';
 import { TunnelError } from '../errors.ts';
 import type { ControlTunables } from '../options.ts';
 import type { SocketAddress } from '../types.ts';
@@ -76,18 +76,18 @@ export class Links {
   }
 
   /** Connects through a relay that both nodes are connected to, by circuit-relay-v2. */
-  async connectCircuit(relayPeerId: string, peerId: string, signal: AbortSignal): Promise<Link> {
+  async connectCircuit(relay: Multiaddr, peerId: string, signal: AbortSignal): Promise<Link> {
     const both = AbortSignal.any([
       signal,
       this.#deps.signal,
       AbortSignal.timeout(this.#deps.tunables.handshakeTimeoutMs),
     ]);
-    const address = multiaddr(`/p2p/${relayPeerId}/p2p-circuit/p2p/${peerId}`);
+    const address = relay.encapsulate(`/p2p-circuit/p2p/${peerId}`);
     try {
       return await this.#greet(await this.#deps.host.dial(address, { signal: both }), undefined, both);
     } catch (error) {
       if (error instanceof TunnelError) throw error;
-      throw new TunnelError('unreachable', `circuit by relay ${relayPeerId}: ${messageOf(error)}`, {
+      throw new TunnelError('unreachable', `circuit by relay ${relay.toString()}: ${messageOf(error)}`, {
         retryable: true,
         cause: error,
       });
@@ -163,7 +163,7 @@ class WatchedLink implements Link {
     if (this.connection.status !== 'open') gone.abort();
     const signal = AbortSignal.any([gone.signal, deps.signal]);
     while (!signal.aborted) {
-      await sleep(deps.tunables.pingIntervalMs, deps.clock, signal);
+      await sleep(this.relay ? deps.tunables.pingIntervalMs : deps.tunables.peerPingIntervalMs, deps.clock, signal);
       if (!signal.aborted) await this.#ping(deps, signal);
     }
     return reason;

@@ -162,9 +162,8 @@ export class Directory {
   /** Takes a record that a peer brought; a relay passes news on to other relays and to whoever asked for it. */
   async take(envelope: Uint8Array, from: string): Promise<void> {
     const { store, serveRelay, neighbours } = this.#deps;
-    if ((await store.offer(envelope)) !== 'new' || !serveRelay) return;
-    const signed = store.all().find((stored) => Buffer.compare(stored.envelope, envelope) === 0);
-    if (signed === undefined) return;
+    const { acceptance, signed } = await store.offer(envelope);
+    if (acceptance !== 'new' || !serveRelay) return;
     const interested = new Set([...(this.#subscribers.get(signed.record.nodeName) ?? []), ...neighbours.relays()]);
     interested.delete(from);
     interested.delete(signed.record.peerId);

@@ -82,12 +82,12 @@ export class RecordStore {
   }
 
   /** Verifies an offered record and keeps it when it is news. Rejects with TunnelError when it must not be believed. */
-  async offer(envelope: Uint8Array): Promise<Acceptance> {
+  async offer(envelope: Uint8Array): Promise<{ readonly acceptance: Acceptance; readonly signed: SignedRecord }> {
     try {
       const signed = await openRecord(envelope, this.#deps.tunables.maxRecordBytes);
       const acceptance = this.#accept(signed);
       this.#deps.metrics.records.with(acceptance).add();
-      return acceptance;
+      return { acceptance, signed };
     } catch (error) {
       this.#deps.metrics.records.with(error instanceof TunnelError ? error.code : 'protocol').add();
       throw error;
@@ -114,6 +114,13 @@ export class RecordStore {
     this.#put({ ...signed, receivedAt: this.#deps.clock.wallNow(), confirmedAt: this.#deps.clock.now() });
     this.#save();
     for (const listener of this.#listeners) listener(signed);
+  }
+
+  /** Drops what is known of a node, so that its next record is taken whatever its sequence. */
+  forget(nodeName: string): void {
+    const stored = this.#byName.get(nodeName);
+    if (stored !== undefined) this.#remove(stored);
+    this.#save();
   }
 
   #put(stored: StoredRecord): void {

@@ -1,0 +1,54 @@
+import { Duplex } from 'node:stream';
+import type { Stream } from '@libp2p/interface';
+
+/** A libp2p stream as a Node stream, with backpressure both ways and half-close. */
+export function streamToDuplex(stream: Stream): Duplex {
+  return new StreamDuplex(stream);
+}
+
+class StreamDuplex extends Duplex {
+  readonly #stream: Stream;
+  #onDrain: (() => void) | undefined;
+
+  constructor(stream: Stream) {
+    super({ allowHalfOpen: true, highWaterMark: 256 * 1024 });
+    this.#stream = stream;
+    stream.addEventListener('message', (event) => {
+      const chunk = event.data instanceof Uint8Array ? event.data : event.data.subarray();
+      if (this.push(chunk)) return;
+      // libp2p undoes a pause that happens inside of a message event, so it waits for the end of the dispatch
+      queueMicrotask(() => {
+        if (stream.status === 'open' && this.readableLength >= this.readableHighWaterMark) stream.pause();
+      });
+    });
+    stream.addEventListener('remoteCloseWrite', () => this.push(null));
+    stream.addEventListener('drain', () => {
+      const resume = this.#onDrain;
+      this.#onDrain = undefined;
+      resume?.();
+    });
+    stream.addEventListener('close', (event) => this.destroy(event.error));
+  }
+
+  override _read(): void {
+    if (this.#stream.status === 'open') this.#stream.resume();
+  }
+
+  override _write(chunk: Uint8Array, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    try {
+      if (this.#stream.send(chunk)) done();
+      else this.#onDrain = done;
+    } catch (error) {
+      done(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    this.#stream.close().then(() => done(), done);
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    if (this.#stream.status === 'open') this.#stream.abort(error ?? new Error('stream destroyed'));
+    done(error);
+  }
+}
