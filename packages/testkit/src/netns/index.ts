@@ -6,5 +6,6 @@ export { LAB_DEFAULTS } from './options.ts';
 export * from './plan.ts';
 export * from './poll.ts';
 export type { ExecOptions, ExecResult, LabProcess, SpawnOptions } from './process.ts';
-export { startResponder } from './responder.ts';
+export { type ResponderOptions, startResponder } from './responder.ts';
 export { labMissing } from './support.ts';
+export { type TallyOptions, tally } from './tally.ts';
