@@ -50,10 +50,11 @@ export function createMetaHandler(
     let finish: ((status: number) => void) | undefined;
     let answer: ApiAnswer;
     try {
-      const { path, query } = splitUrl(withoutWatchSegment(request.url, context.odd));
+      const plain = { ...request, url: withoutWatchSegment(request.url, context.odd) };
+      const { path, query } = splitUrl(plain.url);
       const info = parseResourcePath(request.method, path, query);
       finish = record(request, info);
-      answer = await respond(context, documents, request, { path, query, info });
+      answer = await respond(context, documents, plain, { path, query, info });
     } catch (error) {
       answer = errorAnswer(error);
     }
