@@ -1,1 +1,21 @@
-export {};
+export { classifyList } from './classify.ts';
+export {
+  inClusterConnection,
+  type KubeConnection,
+  type KubeconfigConnection,
+  type ServerConnection,
+} from './connection.ts';
+export {
+  CORE_RESOURCES,
+  ENDPOINT_SLICES,
+  ENDPOINTS,
+  GATEWAY_API_RESOURCES,
+  ISTIO_RESOURCES,
+  NAMESPACES,
+  NODES,
+  PODS,
+  type ResourceSpec,
+  SERVICES,
+} from './resources.ts';
+export type { SecretRef } from './session.ts';
+export { createKubernetesSource, type KubernetesSource, type KubernetesSourceOptions } from './source.ts';

@@ -1,0 +1,115 @@
+import type { GroupKind } from '@edgemesh/core';
+import type { ListScope } from '../source.ts';
+
+/** A resource to list and watch. */
+export interface ResourceSpec {
+  /** Empty for the core group. */
+  readonly group: string;
+  /** Served versions to try, preferred first. */
+  readonly versions: readonly string[];
+  /** Name in paths: `services`. */
+  readonly plural: string;
+  readonly kind: string;
+  readonly namespaced: boolean;
+  /** True when the server may not have it (a CRD): its absence is no error and is looked at again now and then. */
+  readonly optional?: boolean;
+  /** Only these objects, in the API's syntax: `app=web,!hidden`. */
+  readonly labelSelector?: string;
+  /** One namespace, or one object. */
+  readonly scope?: ListScope;
+  /** Read instead where the server does not have this one. */
+  readonly fallback?: ResourceSpec;
+}
+
+const core = (kind: string, plural: string, namespaced: boolean): ResourceSpec => ({
+  group: '',
+  versions: ['v1'],
+  plural,
+  kind,
+  namespaced,
+});
+
+export const SERVICES = core('Service', 'services', true);
+export const ENDPOINTS = core('Endpoints', 'endpoints', true);
+export const NODES = core('Node', 'nodes', false);
+export const NAMESPACES = core('Namespace', 'namespaces', false);
+export const PODS = core('Pod', 'pods', true);
+export const SECRETS = core('Secret', 'secrets', true);
+
+/** EndpointSlices, or Endpoints on a server without them (before Kubernetes 1.21). */
+export const ENDPOINT_SLICES: ResourceSpec = {
+  group: 'discovery.k8s.io',
+  versions: ['v1'],
+  plural: 'endpointslices',
+  kind: 'EndpointSlice',
+  namespaced: true,
+  optional: true,
+  fallback: ENDPOINTS,
+};
+
+const istio = (kind: string, plural: string): ResourceSpec => ({
+  group: 'networking.istio.io',
+  versions: ['v1', 'v1beta1', 'v1alpha3'],
+  plural,
+  kind,
+  namespaced: true,
+  optional: true,
+});
+
+/** Istio's traffic resources, as far as EdgeMesh reads them. */
+export const ISTIO_RESOURCES: readonly ResourceSpec[] = [
+  istio('DestinationRule', 'destinationrules'),
+  istio('Gateway', 'gateways'),
+  istio('VirtualService', 'virtualservices'),
+];
+
+const gatewayApi = (kind: string, plural: string, versions: readonly string[], namespaced = true): ResourceSpec => ({
+  group: 'gateway.networking.k8s.io',
+  versions,
+  plural,
+  kind,
+  namespaced,
+  optional: true,
+});
+
+/** The Kubernetes Gateway API. */
+export const GATEWAY_API_RESOURCES: readonly ResourceSpec[] = [
+  gatewayApi('GatewayClass', 'gatewayclasses', ['v1', 'v1beta1'], false),
+  gatewayApi('Gateway', 'gateways', ['v1', 'v1beta1']),
+  gatewayApi('HTTPRoute', 'httproutes', ['v1', 'v1beta1']),
+  gatewayApi('GRPCRoute', 'grpcroutes', ['v1', 'v1alpha2']),
+  gatewayApi('TLSRoute', 'tlsroutes', ['v1', 'v1alpha3', 'v1alpha2']),
+  gatewayApi('TCPRoute', 'tcproutes', ['v1', 'v1alpha2']),
+  gatewayApi('UDPRoute', 'udproutes', ['v1', 'v1alpha2']),
+  gatewayApi('ReferenceGrant', 'referencegrants', ['v1', 'v1beta1']),
+  gatewayApi('BackendTLSPolicy', 'backendtlspolicies', ['v1', 'v1alpha3']),
+];
+
+/** What every agent needs: Services, their endpoints, Nodes, Namespaces. */
+export const CORE_RESOURCES: readonly ResourceSpec[] = [SERVICES, ENDPOINT_SLICES, NODES, NAMESPACES];
+
+/** `Kind.group` of a resource. */
+export function kindOf(resource: Pick<ResourceSpec, 'group' | 'kind'>): GroupKind {
+  return resource.group === '' ? resource.kind : `${resource.kind}.${resource.group}`;
+}
+
+/** `apiVersion` of the objects of a resource at one version. */
+export function apiVersionOf(resource: Pick<ResourceSpec, 'group'>, version: string): string {
+  return resource.group === '' ? version : `${resource.group}/${version}`;
+}
+
+/** The path of the collection at one version. */
+export function pathOf(resource: ResourceSpec, version: string): string {
+  const root = resource.group === '' ? `/api/${version}` : `/apis/${resource.group}/${version}`;
+  const { namespace } = resource.scope ?? {};
+  const folder = resource.namespaced && namespace !== undefined ? `/namespaces/${encodeURIComponent(namespace)}` : '';
+  return `${root}${folder}/${resource.plural}`;
+}
+
+/** The query parameters that select objects; the same for lists and watches. */
+export function selectorsOf(resource: ResourceSpec): URLSearchParams {
+  const query = new URLSearchParams();
+  if (resource.labelSelector) query.set('labelSelector', resource.labelSelector);
+  if (resource.scope?.name !== undefined) query.set('fieldSelector', `metadata.name=${resource.scope.name}`);
+  return query;
+}
