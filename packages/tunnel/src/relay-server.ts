@@ -9,7 +9,10 @@ export type RelayServer = Pick<
   'peerId' | 'nodeName' | 'listenAddresses' | 'relayStatus' | 'relays' | 'control' | typeof Symbol.asyncDispose
 >;
 
-export function createRelayServer(options: RelayServerOptions, deps: Omit<TunnelDeps, 'inbound'>): Promise<RelayServer> {
+export function createRelayServer(
+  options: RelayServerOptions,
+  deps: Omit<TunnelDeps, 'inbound'>,
+): Promise<RelayServer> {
   const refuse = () => new MeshError('forbidden', 'this node is a relay and serves no endpoints');
   return createTunnel(
     { ...options, control: { ...options.control, serveRelay: true } },

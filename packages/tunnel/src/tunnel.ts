@@ -17,20 +17,25 @@ import {
   systemClock,
   type Timer,
 } from '@edgemesh/core';
-import { type ControlPlaneOptions, createControlPlane, writePreamble } from './control/index.ts';
+import {
+  type ControlPlaneOptions,
+  createControlPlane,
+  type ManagedControlPlane,
+  writePreamble,
+} from './control/index.ts';
 import { TunnelError } from './errors.ts';
 import { deriveMeshSecrets, loadNodeIdentity, type MeshSecrets, type NodeIdentity } from './identity/index.ts';
 import { type PathOptions, pathDefaults, type RelayLimits, relayDefaults } from './options.ts';
 import { connectFirst, formatAddress } from './paths/connect.ts';
+import { createDeferredDatagrams, createDeferredStream } from './paths/deferred-stream.ts';
 import type { PathTransition } from './paths/machine.ts';
 import { pathOfAddress } from './paths/path-of-address.ts';
-import { PeerLink, type PathStrategy } from './paths/peer-link.ts';
+import { type PathStrategy, PeerLink } from './paths/peer-link.ts';
 import { createRelayClient, type RelayClient } from './relay/client.ts';
 import { createRelayService, type RelayService, type RelayStatus } from './relay/service.ts';
-import { createSessionTable, secureCarrier, type SessionOptions, type SessionTable } from './session/index.ts';
+import { createSessionTable, type SessionOptions, type SessionTable, secureCarrier } from './session/index.ts';
 import type {
   Carrier,
-  ControlPlane,
   DataPreamble,
   InboundHandler,
   PathKind,
@@ -81,7 +86,7 @@ export interface Tunnel extends Dialer, AsyncDisposable {
   /** The path in use to a node. */
   pathTo(nodeName: string): PathKind | undefined;
   onTransition(listener: (nodeName: string, transition: PathTransition) => void): () => void;
-  readonly control: ControlPlane;
+  readonly control: ManagedControlPlane;
 }
 
 /** How often unused links are looked at, in milliseconds. */
@@ -110,13 +115,13 @@ export async function createTunnel(options: TunnelOptions, deps: TunnelDeps): Pr
 interface Parts {
   readonly identity: NodeIdentity;
   readonly secrets: MeshSecrets;
-  readonly control: ControlPlane;
+  readonly control: ManagedControlPlane;
 }
 
 class MeshTunnel implements Tunnel {
   readonly peerId: string;
   readonly nodeName: string;
-  readonly control: ControlPlane;
+  readonly control: ManagedControlPlane;
   readonly #parts: Parts;
   readonly #deps: Required<TunnelDeps>;
   readonly #paths: PathOptions;
@@ -159,7 +164,11 @@ class MeshTunnel implements Tunnel {
       writePreamble,
       connectTimeoutMs: this.#paths.attemptTimeoutMs,
       onIncoming: (from, { socket, remoteAddress }) =>
-        detach('relayed peer', log, this.#secure(socket, { role: 'server', path: 'relayed', remoteAddress, expectedPeerId: from })),
+        detach(
+          'relayed peer',
+          log,
+          this.#secure(socket, { role: 'server', path: 'relayed', remoteAddress, expectedPeerId: from }),
+        ),
     });
     if (options.control.serveRelay) {
       const limits = { ...relayDefaults, ...options.relay };
@@ -183,16 +192,22 @@ class MeshTunnel implements Tunnel {
   }
 
   #makeStrategies(): Partial<Record<PathKind, PathStrategy>> {
-    const direct = (path: 'lan' | 'direct'): PathStrategy => async (record, signal) => {
-      const addresses = path === 'lan' ? record.lanAddresses : record.publicAddresses;
-      const { socket, address } = await connectFirst(addresses, signal);
-      writePreamble(socket, { kind: 'direct' });
-      const remoteAddress = formatAddress(address);
-      return this.#handshake(socket, { role: 'client', path, remoteAddress, expectedPeerId: record.peerId }, signal);
-    };
+    const direct =
+      (path: 'lan' | 'direct'): PathStrategy =>
+      async (record, signal) => {
+        const addresses = path === 'lan' ? record.lanAddresses : record.publicAddresses;
+        const { socket, address } = await connectFirst(addresses, signal);
+        writePreamble(socket, { kind: 'direct' });
+        const remoteAddress = formatAddress(address);
+        return this.#handshake(socket, { role: 'client', path, remoteAddress, expectedPeerId: record.peerId }, signal);
+      };
     const relayed: PathStrategy = async (record, signal) => {
       const { socket, remoteAddress } = await this.#relayClient.connect(record.peerId, record.relays, signal);
-      return this.#handshake(socket, { role: 'client', path: 'relayed', remoteAddress, expectedPeerId: record.peerId }, signal);
+      return this.#handshake(
+        socket,
+        { role: 'client', path: 'relayed', remoteAddress, expectedPeerId: record.peerId },
+        signal,
+      );
     };
     return { lan: direct('lan'), direct: direct('direct'), relayed };
   }
@@ -215,7 +230,11 @@ class MeshTunnel implements Tunnel {
       this.#sessions.attach(carrier);
       this.#linkTo(carrier.nodeName)?.reconcile();
     } catch (error) {
-      this.#deps.log.info('a peer did not get in', { from: about.remoteAddress, path: about.path, reason: messageOf(error) });
+      this.#deps.log.info('a peer did not get in', {
+        from: about.remoteAddress,
+        path: about.path,
+        reason: messageOf(error),
+      });
     }
   }
 
@@ -265,25 +284,43 @@ class MeshTunnel implements Tunnel {
     for (const listener of this.#listeners) listener(nodeName, transition);
   }
 
-  #requireLink(target: DialTarget): PeerLink {
-    if (!target.nodeName || target.nodeName === this.nodeName) {
-      throw new TypeError(`the tunnel dials other nodes; nodeName is ${JSON.stringify(target.nodeName)}`);
+  /** The link to the target's node. Throws MeshError where there is no room or sense. */
+  #requireLink(nodeName: string | undefined): PeerLink {
+    if (!nodeName || nodeName === this.nodeName) {
+      throw new MeshError('unreachable', `the tunnel dials other nodes, not ${JSON.stringify(nodeName)}`);
     }
-    const link = this.#linkTo(target.nodeName);
-    if (link === undefined) throw new MeshError('limit', `no room for another peer (maxPeers ${this.#paths.maxPeers})`);
-    return link;
+    const link = this.#linkTo(nodeName);
+    if (link !== undefined) return link;
+    if (this.#abort.signal.aborted) throw new MeshError('shutdown', 'the tunnel is closing');
+    throw new MeshError('limit', `no room for another peer (maxPeers ${this.#paths.maxPeers})`);
   }
 
   dial(target: DialTarget, options?: DialOptions): ByteStream {
-    return this.#requireLink(target).dial(target, options);
+    try {
+      return this.#requireLink(target.nodeName).dial(target, options);
+    } catch (error) {
+      const failed = createDeferredStream();
+      failed.fail(asMeshError(error));
+      return failed;
+    }
   }
 
   openDatagrams(target: DialTarget, options?: DialOptions): Datagrams {
-    return this.#requireLink(target).openDatagrams({ address: target.address, port: target.port }, options);
+    return this.#openChannel(target.nodeName, { address: target.address, port: target.port }, options);
   }
 
   openPackets(nodeName: string): Datagrams {
-    return this.#requireLink({ nodeName, address: '', port: 0 }).openDatagrams({ address: '', port: 0, kind: 'packets' });
+    return this.#openChannel(nodeName, { address: '', port: 0, kind: 'packets' });
+  }
+
+  #openChannel(nodeName: string | undefined, target: ChannelTarget, options?: DialOptions): Datagrams {
+    try {
+      return this.#requireLink(nodeName).openDatagrams(target, options);
+    } catch (error) {
+      const failed = createDeferredDatagrams();
+      failed.fail(asMeshError(error));
+      return failed;
+    }
   }
 
   peers(): readonly PeerStatus[] {
@@ -328,6 +365,19 @@ class MeshTunnel implements Tunnel {
     this.#relayService?.[Symbol.dispose]();
     await this.control[Symbol.asyncDispose]();
   }
+}
+
+interface ChannelTarget {
+  readonly address: string;
+  readonly port: number;
+  readonly kind?: 'udp' | 'packets';
+}
+
+/** What a stream ends with when the tunnel itself cannot help: a full table, or a shutdown. */
+function asMeshError(error: unknown): MeshError {
+  if (error instanceof MeshError) return error;
+  const code = error instanceof TunnelError && error.code === 'limit' ? 'limit' : 'unreachable';
+  return new MeshError(code, messageOf(error), { retryable: true, cause: error });
 }
 
 interface HandshakeOptions {

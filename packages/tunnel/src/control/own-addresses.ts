@@ -110,12 +110,13 @@ function matchesAny(name: string, patterns: readonly string[]): boolean {
 
 /**
  * Where this node can be reached: a wildcard listener stands for all usable interfaces, another for itself. Loopback
- * listeners count as LAN addresses when there is nothing else (several agents on one machine).
+ * listeners count as LAN addresses when there is nothing else (several agents on one machine), unless `lo` is filtered.
  */
 export function ownAddresses(
   listen: readonly SocketAddress[],
   usable: readonly InterfaceAddress[],
   advertise: readonly SocketAddress[],
+  filtered: readonly string[] = [],
 ): OwnAddresses {
   const found = new Map<string, SocketAddress>();
   const add = (host: string, port: number) => found.set(`${host} ${port}`, { host, port });
@@ -127,7 +128,7 @@ export function ownAddresses(
       add(host, port);
     }
   }
-  if (found.size === 0) for (const { host, port } of listen) if (isLoopbackHost(host)) add(host, port);
+  if (found.size === 0 && !matchesAny('lo', filtered)) for (const { host, port } of listen) if (isLoopbackHost(host)) add(host, port);
   const all = [...found.values()].sort((a, b) => (a.host < b.host ? -1 : 1));
   const isAdvertised = (own: SocketAddress) => advertise.some((a) => a.host === own.host && a.port === own.port);
   return {

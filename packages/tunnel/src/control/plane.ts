@@ -148,7 +148,7 @@ export class Plane implements ManagedControlPlane {
   }
 
   #defaultPort(): number {
-    return this.#options.listen[0]?.port || DEFAULT_PORT;
+    return this.#options.listen[0]?.port || this.listenAddresses[0]?.port || DEFAULT_PORT;
   }
 
   #connections(peerId: string) {
@@ -164,7 +164,8 @@ export class Plane implements ManagedControlPlane {
   }
 
   #facts(): OwnFacts {
-    const addresses = ownAddresses(this.listenAddresses, this.#usableInterfaces(), this.#advertise);
+    const filtered = this.#options.extraFilteredInterfaces ?? [];
+    const addresses = ownAddresses(this.listenAddresses, this.#usableInterfaces(), this.#advertise, filtered);
     const relays = this.#relays.links().map((link) => link.peerId);
     return {
       nodeName: this.nodeName,

@@ -168,7 +168,12 @@ export class PeerLink {
       this.#reason = `node ${this.nodeName} is unknown: ${why}`;
     }
     this.#waiting = [];
-    const session = this.#use();
+    let session: Session | undefined;
+    try {
+      session = this.#use();
+    } catch (error) {
+      this.#reason = messageOf(error); // the session table is full
+    }
     const unknown = new MeshError(
       'unknown-node',
       `${this.#reason ?? 'the node is unknown'}. Is its agent running, with the same mesh secret and a relay in common?`,

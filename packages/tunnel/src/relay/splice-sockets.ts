@@ -34,8 +34,10 @@ export function spliceSockets(
     from.setTimeout(idleMs, () => from.destroy());
     from.on('error', () => from.destroy()); // 'close' follows
     from.on('close', () => {
-      // Cut short: the other end must see a failure, not an end. In order, `to` still flushes what it has and ends by itself.
-      if (!from.readableEnded) to.resetAndDestroy();
+      // Cut short: the other end must see a failure, not an end. In order, `to` still flushes what it has; what it sends
+      // after that has nowhere to go.
+      if (from.readableEnded) to.destroySoon();
+      else to.resetAndDestroy();
       if (--open === 0) onDone({ bytesAtoB: counts[0]?.() ?? 0, bytesBtoA: counts[1]?.() ?? 0 });
     });
     from.pipe(to);
