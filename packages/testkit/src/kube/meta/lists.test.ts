@@ -255,6 +255,14 @@ ports: [{ name: https, port: 8443 }, { name: tcp, port: 8080 }]`;
     expect((await watch.next())?.object.endpoints).toHaveLength(2);
   });
 
+  it('are the truth everywhere when the rewriting is switched off', async () => {
+    await using t = await createEdgeFixture(without('stockRbac', 'endpointSliceRewrite'));
+    t.cloud.applyYaml(slice.replace('NAME', 'kubernetes'));
+    expect((await t.edge.get(slices)).body.items?.[0]).toMatchObject({
+      endpoints: [{ addresses: ['10.244.3.10'] }, {}],
+    });
+  });
+
   it('are not cloudcore’s to list with the stock ClusterRole: the list is local and empty', async () => {
     await using t = await createEdgeFixture();
     t.cloud.applyYaml(slice.replace('NAME', 'one'));

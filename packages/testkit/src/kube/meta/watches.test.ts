@@ -314,4 +314,34 @@ describe('watches of the metaServer', () => {
     expect(await wide.take(2)).toEqual(['ADDED a', 'MODIFIED a']);
     expect(t.meta.rows('configmaps')).toHaveLength(1);
   });
+
+  it('3.6: bring every change through the sync loop when lost ones are switched off', async () => {
+    await using t = await createEdgeFixture({ ...off('staleRows'), coldReplayShare: 1 });
+    t.put('a');
+    const watch = await t.edge.watch(watchMaps);
+    await watch.take(1);
+    await t.meta.restartCloudcore();
+    t.put('a');
+    expect(await watch.take(1)).toEqual(['MODIFIED a']);
+  });
+
+  it('3.8: count for themselves when sharing is switched off', async () => {
+    await using t = await createEdgeFixture(off('identicalWatchesShare'));
+    const one = await t.edge.watch(watchMaps);
+    const two = await t.edge.watch(watchMaps);
+    one.close();
+    await expect.poll(() => t.meta.watches.length).toBe(1);
+    t.put('a');
+    expect(await two.take(1)).toEqual(['ADDED a']);
+  });
+
+  it('open on the deprecated path, and see rows of every version, when those oddities are off', async () => {
+    await using t = await createEdgeFixture(off('deprecatedWatchIsList', 'rowsPerVersion'));
+    t.cloud.applyYaml('{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: v}}');
+    const watch = await t.edge.watch('/apis/networking.istio.io/v1alpha3/watch/virtualservices');
+    expect(await watch.take(1)).toEqual(['ADDED v']);
+    t.meta.disconnect({ silent: false });
+    const list = await t.edge.get('/apis/networking.istio.io/v1/virtualservices');
+    expect(list.body.items?.[0]).toMatchObject({ apiVersion: 'networking.istio.io/v1', metadata: { name: 'v' } });
+  });
 });
