@@ -22,8 +22,8 @@ export class Attached implements LinkReader, FrameHandler {
   private readonly set: CarrierSet;
   private readonly parser: FrameParser;
   private replay: FrameParser | undefined;
-  /** Repeated bytes that arrived before, to be skipped. */
-  private skip = 0;
+  /** The session offset at which new frames begin; until it is reached only REPLAY may carry numbered bytes. */
+  private newFrom = 0;
   private pong: Buffer | undefined;
 
   constructor(set: CarrierSet, link: CarrierLink, preferred: boolean, now: number) {
@@ -37,16 +37,20 @@ export class Attached implements LinkReader, FrameHandler {
 
   // The peer's numbered bytes come on this carrier from now on.
 
-  /** Takes over at session offset `offset`, which may repeat `skip` bytes; an unfinished DATA frame continues. */
-  takeOver(skip: number, inProgress: DataInProgress | undefined): void {
-    this.skip = skip;
+  /** New frames begin at session offset `newFrom`; an unfinished DATA frame continues in what is repeated before. */
+  takeOver(newFrom: number, inProgress: DataInProgress | undefined): void {
+    this.newFrom = newFrom;
     this.replay = new FrameParser(new ReplayHandler(this.set), inProgress);
   }
 
-  /** Nothing that comes here counts any more. Answers where a DATA frame was cut. */
-  retire(): DataInProgress | undefined {
-    this.parser.stop();
+  /** Where a DATA frame was cut, for the carrier that continues. */
+  get progress(): DataInProgress | undefined {
     return this.parser.inProgress ?? this.replay?.inProgress;
+  }
+
+  /** Nothing that comes here counts any more. */
+  retire(): void {
+    this.parser.stop();
   }
 
   // LinkReader
@@ -76,7 +80,7 @@ export class Attached implements LinkReader, FrameHandler {
 
   onNumbered(bytes: number): void {
     if (this.set.inbound !== this) throw protocolError('stream frames before START');
-    if (this.skip > 0 || this.replay?.idle === false) throw protocolError('new frames before the end of a replay');
+    if (this.replay !== undefined) this.endReplay(this.replay);
     this.set.countReceived(bytes);
   }
 
@@ -84,17 +88,24 @@ export class Attached implements LinkReader, FrameHandler {
     this.set.mux.onData(id, bytes);
   }
 
-  onReplay(bytes: Buffer): void {
-    if (this.set.inbound !== this || this.replay === undefined) throw protocolError('REPLAY before START');
-    const skipped = Math.min(this.skip, bytes.length);
-    this.skip -= skipped;
-    if (skipped < bytes.length) this.replay.push(skipped === 0 ? bytes : bytes.subarray(skipped));
+  /** Takes what is new of a repeated piece. */
+  onReplay({ offset, bytes }: { readonly offset: number; readonly bytes: Buffer }): void {
+    if (this.set.inbound !== this || this.replay === undefined) throw protocolError('REPLAY without START');
+    const skip = this.set.mux.receivedOffset + this.replay.heldBytes - offset;
+    if (skip < 0 || offset + bytes.length > this.newFrom) throw protocolError(`REPLAY of byte ${offset}`);
+    if (skip < bytes.length) this.replay.push(skip === 0 ? bytes : bytes.subarray(skip));
   }
 
   onFrame(type: number, id: number, payload: Buffer): void {
     if (isNumbered(type) || type === FRAME.datagram) this.set.mux.onFrame(type, id, payload);
     else if (type === FRAME.ping) this.onPing(payload);
     else this.set.onFrame(this, type, payload);
+  }
+
+  private endReplay(replay: FrameParser): void {
+    if (this.set.mux.receivedOffset !== this.newFrom || !replay.idle)
+      throw protocolError('new frames before the end of a replay');
+    this.replay = undefined;
   }
 
   /** Only the last ping is answered when the carrier is full: answers must not pile up behind a peer that floods us. */
@@ -118,9 +129,6 @@ class ReplayHandler implements FrameHandler {
   }
   onData(id: number, bytes: Buffer): void {
     this.set.mux.onData(id, bytes);
-  }
-  onReplay(): void {
-    throw protocolError('REPLAY inside REPLAY');
   }
   onFrame(type: number, id: number, payload: Buffer): void {
     if (!isNumbered(type)) throw protocolError('an unnumbered frame inside REPLAY');

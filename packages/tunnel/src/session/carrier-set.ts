@@ -9,9 +9,11 @@ import {
   type AttachFrame,
   decodeAttach,
   decodeGoaway,
+  decodeReplay,
   decodeStart,
   encodeAttach,
   encodeFrame,
+  encodeReplay,
   encodeStart,
   FRAME,
   type GoawayCode,
@@ -19,6 +21,7 @@ import {
   protocolError,
   readOffset,
   SESSION_ID_BYTES,
+  type StartFrame,
 } from './wire.ts';
 
 /** What the carriers tell their session. */
@@ -108,9 +111,10 @@ export class CarrierSet {
     const { log } = this.mux;
     carrier.replayAt = Math.max(carrier.replayAt, Math.min(log.start, carrier.replayEnd));
     if (carrier.replayAt >= carrier.replayEnd) return false;
-    const bytes = log.read(carrier.replayAt, Math.min(MAX_REPLAY_BYTES, carrier.replayEnd - carrier.replayAt));
+    const limit = Math.min(MAX_REPLAY_BYTES - 8, carrier.replayEnd - carrier.replayAt);
+    const bytes = log.read(carrier.replayAt, limit);
+    carrier.link.write(encodeFrame(FRAME.replay, 0, encodeReplay(carrier.replayAt, bytes)));
     carrier.replayAt += bytes.length;
-    carrier.link.write(encodeFrame(FRAME.replay, 0, bytes));
     return true;
   }
 
@@ -135,6 +139,7 @@ export class CarrierSet {
       this.host.onAcknowledged();
     } else if (type === FRAME.pong) this.host.onPong(payload, carrier);
     else if (type === FRAME.attach) this.onAttach(carrier, decodeAttach(payload));
+    else if (type === FRAME.replay) carrier.onReplay(decodeReplay(payload));
     else if (type === FRAME.start) this.onStart(carrier, decodeStart(payload));
     else if (type === FRAME.goaway) this.onGoaway(carrier, decodeGoaway(payload));
     else throw protocolError(`frame type 0x${type.toString(16)} inside a session`);
@@ -143,7 +148,8 @@ export class CarrierSet {
   onLost(carrier: Attached, error: TunnelError): void {
     if (!this.all.delete(carrier)) return;
     if (carrier === this.inbound) {
-      this.cut = carrier.retire();
+      this.cut = carrier.progress;
+      carrier.retire();
       this.inbound = undefined;
     }
     this.host.onCarrierLost(carrier.link, error);
@@ -253,27 +259,29 @@ export class CarrierSet {
     this.startsSent++;
     carrier.replayAt = log.start;
     carrier.replayEnd = log.end;
-    carrier.link.write(encodeFrame(FRAME.start, 0, encodeStart(this.startsSent, log.start)));
+    carrier.link.write(encodeFrame(FRAME.start, 0, encodeStart({ number: this.startsSent, from: log.start, to: log.end })));
     this.discardUnused(previous);
     this.host.onOutbound(carrier, undefined);
   }
 
-  private onStart(carrier: Attached, start: { number: number; offset: number }): void {
+  private onStart(carrier: Attached, start: StartFrame): void {
     if (carrier.peerAttach === undefined) throw protocolError('START before ATTACH');
     if (start.number <= this.startsReceived) {
       // Overtaken by a START on another carrier: nothing that follows here counts.
       carrier.retire();
       return;
     }
-    const skip = this.mux.receivedOffset - start.offset;
-    if (skip < 0) throw protocolError(`continues at byte ${start.offset}, ${-skip} bytes are missing`);
+    const { receivedOffset } = this.mux;
+    if (receivedOffset < start.from || receivedOffset > start.to)
+      throw protocolError(`START from byte ${start.from} to ${start.to}, expected byte ${receivedOffset}`);
     const previous = this.inbound;
-    if (previous === carrier) throw protocolError('START twice on one carrier');
     this.startsReceived = start.number;
-    const inProgress = previous === undefined ? this.cut : previous.retire();
+    // A leader may come back to a carrier that it had left, when the better one died at once.
+    const inProgress = previous === undefined ? this.cut : previous.progress;
+    if (previous !== carrier) previous?.retire();
     this.cut = undefined;
     this.inbound = carrier;
-    carrier.takeOver(skip, inProgress);
+    carrier.takeOver(start.to, inProgress);
     if (!this.host.leader && this.outbound !== carrier) this.startOn(carrier);
     this.discardUnused(previous);
   }

@@ -13,8 +13,6 @@ import {
 export interface FrameHandler {
   /** A piece of a DATA frame, at least one byte; not copied. */
   onData(id: number, bytes: Buffer): void;
-  /** A piece of a REPLAY frame. */
-  onReplay(bytes: Buffer): void;
   /** Any other known frame, whole. The payload is not used again by the parser. */
   onFrame(type: number, id: number, payload: Buffer): void;
   /** Numbered bytes were taken; they will not have to be sent again. */
@@ -68,6 +66,12 @@ export class FrameParser {
     return { id: this.id, remaining: this.remaining };
   }
 
+  /** Bytes taken of a frame that has not been counted yet, because it is not whole. */
+  get heldBytes(): number {
+    if (this.headerBytes < HEADER_BYTES) return this.headerBytes;
+    return this.type === FRAME.data ? 0 : HEADER_BYTES + this.bodyBytes;
+  }
+
   /** True between two frames. */
   get idle(): boolean {
     return this.headerBytes === 0;
@@ -83,7 +87,6 @@ export class FrameParser {
     while (at < chunk.length && !this.stopped) {
       if (this.headerBytes < HEADER_BYTES) at = this.takeHeader(chunk, at);
       else if (this.type === FRAME.data) at = this.takeData(chunk, at);
-      else if (this.type === FRAME.replay) at = this.takeReplay(chunk, at);
       else at = this.takeBody(chunk, at);
     }
   }
@@ -109,7 +112,7 @@ export class FrameParser {
       throw protocolError(`frame type 0x${this.type.toString(16)} of ${this.remaining} bytes`);
     if (this.type === FRAME.data) this.handler.onNumbered(HEADER_BYTES);
     if (this.remaining > 0) return;
-    if (this.type === FRAME.data || this.type === FRAME.replay) this.headerBytes = 0;
+    if (this.type === FRAME.data) this.headerBytes = 0;
     else this.finish(EMPTY);
   }
 
@@ -119,14 +122,6 @@ export class FrameParser {
     if (this.remaining === 0) this.headerBytes = 0;
     this.handler.onNumbered(end - at);
     this.handler.onData(this.id, at === 0 && end === chunk.length ? chunk : chunk.subarray(at, end));
-    return end;
-  }
-
-  private takeReplay(chunk: Buffer, at: number): number {
-    const end = Math.min(chunk.length, at + this.remaining);
-    this.remaining -= end - at;
-    if (this.remaining === 0) this.headerBytes = 0;
-    this.handler.onReplay(chunk.subarray(at, end));
     return end;
   }
 

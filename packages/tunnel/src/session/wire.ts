@@ -32,8 +32,8 @@ export const MAX_UDP_BYTES = 65_507;
 export const MAX_PACKET_BYTES = 65_555;
 /** Longest payload of all other frames, known and unknown; unknown ones are skipped without being kept. */
 export const MAX_CONTROL_BYTES = 4096;
-/** Bytes of one REPLAY frame. */
-export const MAX_REPLAY_BYTES = 262_144;
+/** Longest payload of one REPLAY frame: an offset and repeated bytes. */
+export const MAX_REPLAY_BYTES = 65_536;
 /** Reason texts are cut to this many bytes. */
 export const MAX_REASON_BYTES = 512;
 const MAX_UINT32 = 0xffff_ffff;
@@ -284,17 +284,38 @@ export function decodeAttach(payload: Buffer): AttachFrame {
   };
 }
 
-/** `number(32) offset(64)` */
-export function encodeStart(number: number, offset: number): Buffer {
-  const payload = Buffer.allocUnsafe(12);
-  payload.writeUInt32BE(number);
-  putOffset(payload, 4, offset);
+export interface StartFrame {
+  /** Counts the carriers on which this direction has begun or gone on; the highest is the one that counts. */
+  readonly number: number;
+  /** The session offset from which bytes are repeated, in REPLAY frames. */
+  readonly from: number;
+  /** The session offset at which new frames begin. */
+  readonly to: number;
+}
+
+/** `number(32) from(64) to(64)` */
+export function encodeStart(start: StartFrame): Buffer {
+  const payload = Buffer.allocUnsafe(20);
+  payload.writeUInt32BE(start.number);
+  putOffset(payload, 4, start.from);
+  putOffset(payload, 12, start.to);
   return payload;
 }
 
-export function decodeStart(payload: Buffer): { number: number; offset: number } {
-  if (payload.length < 12) throw protocolError('malformed START');
-  return { number: payload.readUInt32BE(0), offset: readOffset(payload, 4) };
+export function decodeStart(payload: Buffer): StartFrame {
+  if (payload.length < 20) throw protocolError('malformed START');
+  const start = { number: payload.readUInt32BE(0), from: readOffset(payload, 4), to: readOffset(payload, 12) };
+  if (start.from > start.to) throw protocolError('malformed START');
+  return start;
+}
+
+/** `offset(64) bytes` */
+export function encodeReplay(offset: number, bytes: Buffer): Buffer {
+  return Buffer.concat([encodeOffset(offset), bytes]);
+}
+
+export function decodeReplay(payload: Buffer): { offset: number; bytes: Buffer } {
+  return { offset: readOffset(payload), bytes: payload.subarray(8) };
 }
 
 /** `code(8) reason` */
