@@ -99,12 +99,13 @@ describe('watches of the metaServer', () => {
   it('3.3: never deliver Gateways, though online lists have them', async () => {
     await using t = await createEdgeFixture();
     const gateways = '/apis/networking.istio.io/v1/gateways';
-    const watch = await t.edge.watch(`${gateways}?watch=1&timeoutSeconds=1`);
+    const watch = await t.edge.watch(`${gateways}?watch=1`);
     t.cloud.applyYaml('{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: g}}');
     expect((await t.edge.get(gateways)).names).toEqual(['g']);
     expect(t.meta.rows('gatewaies', { group: 'networking.istio.io' })).toHaveLength(1);
     t.meta.disconnect({ silent: false });
     expect((await t.edge.get(gateways)).names).toEqual([]);
+    for (const open of t.meta.watches) open.end();
     expect(await watch.rest()).toEqual([]);
     await using honest = await createEdgeFixture(off('gatewaysNeverDelivered'));
     const other = await honest.edge.watch(`${gateways}?watch=1`);
