@@ -162,8 +162,24 @@ describe('the catalog', () => {
 
   it('verifies pods by their objects and endpoints in mode verified, and knows none in mode disabled', async () => {
     const pods = new Map([
-      ['default/p', { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p', namespace: 'default' }, status: { podIPs: [{ ip: '10.1.2.3' }] } }],
-      ['default/bad', { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'bad', namespace: 'default' }, status: { podIPs: [null, 7] } }],
+      [
+        'default/p',
+        {
+          apiVersion: 'v1',
+          kind: 'Pod',
+          metadata: { name: 'p', namespace: 'default' },
+          status: { podIPs: [{ ip: '10.1.2.3' }] },
+        },
+      ],
+      [
+        'default/bad',
+        {
+          apiVersion: 'v1',
+          kind: 'Pod',
+          metadata: { name: 'bad', namespace: 'default' },
+          status: { podIPs: [null, 7] },
+        },
+      ],
     ]);
     const view = () => fakeView({ services: [web], objects: new Map([['Pod', pods]]) });
     const name = '10-1-2-3.default.pod.cluster.local';

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { endpoint, fakeView, service } from '../test/catalog.ts';
-import { ask, type AskOptions } from '../test/client.ts';
+import { type AskOptions, ask } from '../test/client.ts';
 import { createFakeUpstream, type FakeUpstream } from '../test/fake-upstream.ts';
 import { createDnsServer, type DnsServer } from './index.ts';
 
@@ -11,7 +11,10 @@ const ports = [
 ] as const;
 const content = {
   services: [
-    service('default', 'kubernetes', { clusterIPs: ['10.3.0.1'], ports: [{ name: 'https', protocol: 'TCP', port: 443 }] }),
+    service('default', 'kubernetes', {
+      clusterIPs: ['10.3.0.1'],
+      ports: [{ name: 'https', protocol: 'TCP', port: 443 }],
+    }),
     service('default', 'dual', { clusterIPs: ['10.3.0.2', 'fd00:10:3::2'], ports }),
     service('default', 'six', { clusterIPs: ['fd00:10:3::6'] }),
     service('default', 'unnamed', { clusterIPs: ['10.3.0.3'], ports: [{ name: '', protocol: 'TCP', port: 9000 }] }),
@@ -91,13 +94,21 @@ const rows: readonly Row[] = [
   ['2.3.1 AAAA of an IPv4 Service', `kubernetes.default.${C} AAAA`, 'NODATA'],
   ['2.3.1 unknown Service', `nobody.default.${C} A`, 'NXDOMAIN'],
   ['2.3.1 unknown namespace', `kubernetes.nowhere.${C} A`, 'NXDOMAIN'],
-  ['2.3.1 another domain', 'kubernetes.default.svc.edge.example A', ['kubernetes.default.svc.edge.example 5 A 10.3.0.1']],
+  [
+    '2.3.1 another domain',
+    'kubernetes.default.svc.edge.example A',
+    ['kubernetes.default.svc.edge.example 5 A 10.3.0.1'],
+  ],
   [
     '2.3.2 SRV',
     `_https._tcp.kubernetes.default.${C} SRV`,
     [`_https._tcp.kubernetes.default.${C} 5 ${SRV(443, `kubernetes.default.${C}`, 100)}`],
   ],
-  ['2.3.2 SRV UDP', `_dns._udp.dual.default.${C} SRV`, [`_dns._udp.dual.default.${C} 5 ${SRV(53, `dual.default.${C}`, 100)}`]],
+  [
+    '2.3.2 SRV UDP',
+    `_dns._udp.dual.default.${C} SRV`,
+    [`_dns._udp.dual.default.${C} 5 ${SRV(53, `dual.default.${C}`, 100)}`],
+  ],
   ['2.3.2 SRV wrong protocol', `_dns._tcp.dual.default.${C} SRV`, 'NXDOMAIN'],
   ['2.3.2 SRV unknown port', `_nope._tcp.dual.default.${C} SRV`, 'NXDOMAIN'],
   ['2.3.2 unnamed ports have none', `_._tcp.unnamed.default.${C} SRV`, 'NXDOMAIN'],
@@ -111,37 +122,70 @@ const rows: readonly Row[] = [
     [`2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.3.0.0.0.0.1.0.0.0.0.d.f.ip6.arpa 5 PTR dual.default.${C}`],
   ],
   ['2.3.3 other type at a reverse name', '1.0.3.10.in-addr.arpa A', 'NODATA'],
-  ['2.4.1 A of each ready endpoint', `pets.default.${C} A`, [`pets.default.${C} 5 A 10.244.0.100`, `pets.default.${C} 5 A 10.244.0.101`]],
+  [
+    '2.4.1 A of each ready endpoint',
+    `pets.default.${C} A`,
+    [`pets.default.${C} 5 A 10.244.0.100`, `pets.default.${C} 5 A 10.244.0.101`],
+  ],
   ['2.4.1 AAAA', `pets.default.${C} AAAA`, [`pets.default.${C} 5 AAAA fd00:244::7`]],
   ['2.4.1 none ready', `empty.default.${C} A`, 'NXDOMAIN'],
   ['2.4.1 publishNotReadyAddresses', `early.default.${C} A`, [`early.default.${C} 5 A 10.244.1.2`]],
   ['2.4.1 tolerate-unready annotation', `legacy.default.${C} A`, [`legacy.default.${C} 5 A 10.244.1.3`]],
   ['2.4.1 hostname', `my-pet.pets.default.${C} A`, [`my-pet.pets.default.${C} 5 A 10.244.0.100`]],
-  ['2.4.1 hostname of several addresses', `one.samehost.default.${C} A`, [`one.samehost.default.${C} 5 A 10.244.2.1`, `one.samehost.default.${C} 5 A 10.244.2.2`]],
+  [
+    '2.4.1 hostname of several addresses',
+    `one.samehost.default.${C} A`,
+    [`one.samehost.default.${C} 5 A 10.244.2.1`, `one.samehost.default.${C} 5 A 10.244.2.2`],
+  ],
   ['2.4.1 hostname AAAA', `sixth.pets.default.${C} AAAA`, [`sixth.pets.default.${C} 5 AAAA fd00:244::7`]],
   ['2.4.1 hostname without that family', `sixth.pets.default.${C} A`, 'NODATA'],
   ['2.4.1 assigned hostname', `10-244-0-101.pets.default.${C} A`, [`10-244-0-101.pets.default.${C} 5 A 10.244.0.101`]],
   ['2.4.1 hostname not ready', `sick.pets.default.${C} A`, 'NXDOMAIN'],
   ['2.4.1 same address on two nodes', `twin-a.twins.default.${C} A`, [`twin-a.twins.default.${C} 5 A 172.17.0.2`]],
-  ['2.4.1 endpoint of a ClusterIP Service', `10-244-3-1.web.default.${C} A`, [`10-244-3-1.web.default.${C} 5 A 10.244.3.1`]],
+  [
+    '2.4.1 endpoint of a ClusterIP Service',
+    `10-244-3-1.web.default.${C} A`,
+    [`10-244-3-1.web.default.${C} 5 A 10.244.3.1`],
+  ],
   [
     '2.4.2 SRV',
     `_http._tcp.pets.default.${C} SRV`,
-    ['my-pet', '10-244-0-101', 'sixth'].map((h) => `_http._tcp.pets.default.${C} 5 ${SRV(8080, `${h}.pets.default.${C}`, 33)}`),
+    ['my-pet', '10-244-0-101', 'sixth'].map(
+      (h) => `_http._tcp.pets.default.${C} 5 ${SRV(8080, `${h}.pets.default.${C}`, 33)}`,
+    ),
   ],
-  ['2.4.2 SRV of one port', `_metrics._tcp.pets.default.${C} SRV`, [`_metrics._tcp.pets.default.${C} 5 ${SRV(9100, `my-pet.pets.default.${C}`, 100)}`]],
+  [
+    '2.4.2 SRV of one port',
+    `_metrics._tcp.pets.default.${C} SRV`,
+    [`_metrics._tcp.pets.default.${C} 5 ${SRV(9100, `my-pet.pets.default.${C}`, 100)}`],
+  ],
   ['2.4.2 SRV none ready', `_http._tcp.empty.default.${C} SRV`, 'NXDOMAIN'],
   ['2.4.3 PTR', '100.0.244.10.in-addr.arpa PTR', [`100.0.244.10.in-addr.arpa 5 PTR my-pet.pets.default.${C}`]],
-  ['2.4.3 PTR of a ClusterIP Service endpoint', '1.3.244.10.in-addr.arpa PTR', [`1.3.244.10.in-addr.arpa 5 PTR 10-244-3-1.web.default.${C}`]],
+  [
+    '2.4.3 PTR of a ClusterIP Service endpoint',
+    '1.3.244.10.in-addr.arpa PTR',
+    [`1.3.244.10.in-addr.arpa 5 PTR 10-244-3-1.web.default.${C}`],
+  ],
   ['2.4.3 unknown address in a podCIDR', '9.9.244.10.in-addr.arpa PTR', 'NXDOMAIN'],
   [
     '2.4.3 the same address on several nodes',
     '2.0.17.172.in-addr.arpa PTR',
-    [`2.0.17.172.in-addr.arpa 5 PTR twin-a.twins.default.${C}`, `2.0.17.172.in-addr.arpa 5 PTR 172-17-0-2-edge-b.twins.default.${C}`],
+    [
+      `2.0.17.172.in-addr.arpa 5 PTR twin-a.twins.default.${C}`,
+      `2.0.17.172.in-addr.arpa 5 PTR 172-17-0-2-edge-b.twins.default.${C}`,
+    ],
   ],
   ['2.5 ExternalName', `outside.default.${C} CNAME`, [`outside.default.${C} 5 CNAME www.example.test`]],
-  ['2.5 ExternalName is chased', `outside.default.${C} A`, [`outside.default.${C} 5 CNAME www.example.test`, 'www.example.test 60 A 192.0.2.1']],
-  ['2.5 chased inside the cluster', `inside.default.${C} A`, [`inside.default.${C} 5 CNAME kubernetes.default.${C}`, `kubernetes.default.${C} 5 A 10.3.0.1`]],
+  [
+    '2.5 ExternalName is chased',
+    `outside.default.${C} A`,
+    [`outside.default.${C} 5 CNAME www.example.test`, 'www.example.test 60 A 192.0.2.1'],
+  ],
+  [
+    '2.5 chased inside the cluster',
+    `inside.default.${C} A`,
+    [`inside.default.${C} 5 CNAME kubernetes.default.${C}`, `kubernetes.default.${C} 5 A 10.3.0.1`],
+  ],
   ['2.5 an address is no name', `numeric.default.${C} A`, 'NODATA'],
   ['2.6 pod', `10-1-2-3.default.pod.cluster.local A`, ['10-1-2-3.default.pod.cluster.local 5 A 10.1.2.3']],
   ['2.6 pod IPv6', `fd00--1.default.pod.cluster.local AAAA`, ['fd00--1.default.pod.cluster.local 5 AAAA fd00::1']],

@@ -9,7 +9,7 @@ import { encodeName, formatName, isWithin, lowerAscii, type Name, parseName, rea
 import { createQueryView, DROP, parseQuery } from './query.ts';
 import { extendedError, replyWith, replyWithError } from './reply.ts';
 import { expandRdata, extendedRcode, scanMessage, ttlOf, withoutOpt } from './scan.ts';
-import { writeMessage, type WireRecord } from './writer.ts';
+import { type WireRecord, writeMessage } from './writer.ts';
 
 const label = fc
   .uint8Array({ minLength: 1, maxLength: 63 })
@@ -19,7 +19,9 @@ const name: fc.Arbitrary<Name> = fc
   .filter((labels) => labels.reduce((sum, l) => sum + l.length + 1, 1) <= 255);
 const rdata: fc.Arbitrary<Pick<WireRecord, 'type' | 'data'>> = fc.oneof(
   fc.uint8Array({ minLength: 4, maxLength: 4 }).map((data) => ({ type: TYPE.A as number, data: Buffer.from(data) })),
-  fc.uint8Array({ minLength: 16, maxLength: 16 }).map((data) => ({ type: TYPE.AAAA as number, data: Buffer.from(data) })),
+  fc
+    .uint8Array({ minLength: 16, maxLength: 16 })
+    .map((data) => ({ type: TYPE.AAAA as number, data: Buffer.from(data) })),
   name.map((target) => ({ type: TYPE.CNAME as number, data: encodeName(target) })),
   fc.uint8Array({ maxLength: 300 }).map((data) => ({ type: 65_280, data: Buffer.from(data) })),
 );
@@ -52,7 +54,12 @@ describe('a name', () => {
 
   it('is limited to 255 bytes, also through pointers', () => {
     const long = Buffer.concat([encodeName(Array.from({ length: 4 }, () => 'x'.repeat(60))), Buffer.from([20])]);
-    const doubled = Buffer.concat([long.subarray(0, -1), Buffer.from([20]), Buffer.alloc(20, 121), Buffer.from([0xc0, 0])]);
+    const doubled = Buffer.concat([
+      long.subarray(0, -1),
+      Buffer.from([20]),
+      Buffer.alloc(20, 121),
+      Buffer.from([0xc0, 0]),
+    ]);
     expect(readName(doubled, long.length - 1)).toBeUndefined();
   });
 
@@ -100,7 +107,11 @@ describe('parseQuery', () => {
     ['TKEY', change(optAt - 4, 0, 249), RCODE.NOTIMP],
     ['OPT as question', change(optAt - 4, 0, 41), RCODE.FORMERR],
     ['EDNS version 1', change(optAt + 6, 1), RCODE.BADVERS],
-    ['OPT not owned by the root', Buffer.concat([change(10, 0, 1).subarray(0, optAt), Buffer.from('016100', 'hex'), valid.subarray(optAt + 1)]), RCODE.FORMERR],
+    [
+      'OPT not owned by the root',
+      Buffer.concat([change(10, 0, 1).subarray(0, optAt), Buffer.from('016100', 'hex'), valid.subarray(optAt + 1)]),
+      RCODE.FORMERR,
+    ],
     ['two OPTs', Buffer.concat([change(10, 0, 2), valid.subarray(optAt)]), RCODE.FORMERR],
     ['OPT among the answers', Buffer.concat([change(6, 0, 1, 0, 0, 0, 0)]), RCODE.FORMERR],
     ['an option that is cut off', Buffer.concat([change(optAt + 9, 0, 3), Buffer.from([0, 10, 0])]), RCODE.FORMERR],
@@ -121,18 +132,24 @@ describe('parseQuery', () => {
         return bytes.subarray(0, cut);
       });
     fc.assert(
-      fc.property(fc.oneof(mutated, fc.uint8Array({ maxLength: 600 }).map((b) => Buffer.from(b))), (message) => {
-        const verdict = parseQuery(message, view);
-        if (verdict === DROP) return;
-        const reply = replyWithError(message, view, verdict, 1232);
-        expect(reply.readUInt16BE(0)).toBe(message.readUInt16BE(0));
-        expect(reply.readUInt16BE(2) & FLAG.QR).not.toBe(0);
-        if (view.questionEnd > 0) {
-          const scan = scanMessage(reply);
-          expect(scan && extendedRcode(reply, scan)).toBe(verdict);
-          questionKey(message, view.nameEnd, 0);
-        } else expect(reply).toHaveLength(12);
-      }),
+      fc.property(
+        fc.oneof(
+          mutated,
+          fc.uint8Array({ maxLength: 600 }).map((b) => Buffer.from(b)),
+        ),
+        (message) => {
+          const verdict = parseQuery(message, view);
+          if (verdict === DROP) return;
+          const reply = replyWithError(message, view, verdict, 1232);
+          expect(reply.readUInt16BE(0)).toBe(message.readUInt16BE(0));
+          expect(reply.readUInt16BE(2) & FLAG.QR).not.toBe(0);
+          if (view.questionEnd > 0) {
+            const scan = scanMessage(reply);
+            expect(scan && extendedRcode(reply, scan)).toBe(verdict);
+            questionKey(message, view.nameEnd, 0);
+          } else expect(reply).toHaveLength(12);
+        },
+      ),
       { numRuns: 3_000 },
     );
   });
@@ -158,7 +175,12 @@ describe('a message', () => {
   });
 
   it('never makes the scanner throw, whatever is done to it', () => {
-    const bytes = fc.tuple(name, section, fc.array(fc.tuple(fc.nat(2_000), fc.nat(255)), { maxLength: 8 }), fc.nat(3_000));
+    const bytes = fc.tuple(
+      name,
+      section,
+      fc.array(fc.tuple(fc.nat(2_000), fc.nat(255)), { maxLength: 8 }),
+      fc.nat(3_000),
+    );
     fc.assert(
       fc.property(bytes, ([qname, answers, edits, cut]) => {
         const message = writeMessage(question(qname), qname, { flags: FLAG.QR, answers }).subarray(0, cut);
@@ -192,7 +214,12 @@ describe('a message', () => {
 
 describe('replyWith', () => {
   const web = ['web', 'test'];
-  const answers = Array.from({ length: 40 }, (_, i) => ({ name: web, type: TYPE.A, ttl: 5, data: Buffer.from([10, 0, 0, i]) }));
+  const answers = Array.from({ length: 40 }, (_, i) => ({
+    name: web,
+    type: TYPE.A,
+    ttl: 5,
+    data: Buffer.from([10, 0, 0, i]),
+  }));
   const encoded = writeMessage(question(web), web, { flags: FLAG.QR, answers });
   const scan = scanMessage(encoded);
   const starts = scan?.records.map((span) => span.start) ?? [];
@@ -238,7 +265,10 @@ describe('replyWith', () => {
 
 describe('the deframer', () => {
   it('gives the same messages however the stream is cut', () => {
-    const messages = fc.array(fc.uint8Array({ maxLength: 700 }).map((b) => Buffer.from(b)), { maxLength: 6 });
+    const messages = fc.array(
+      fc.uint8Array({ maxLength: 700 }).map((b) => Buffer.from(b)),
+      { maxLength: 6 },
+    );
     fc.assert(
       fc.property(messages, fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1 }), (sent, cuts) => {
         const stream = Buffer.concat(sent.map(frame));
