@@ -128,7 +128,8 @@ export function ownAddresses(
       add(host, port);
     }
   }
-  if (found.size === 0 && !matchesAny('lo', filtered)) for (const { host, port } of listen) if (isLoopbackHost(host)) add(host, port);
+  if (found.size === 0 && !matchesAny('lo', filtered))
+    for (const { host, port } of listen) if (isLoopbackHost(host)) add(host, port);
   const all = [...found.values()].sort((a, b) => (a.host < b.host ? -1 : 1));
   const isAdvertised = (own: SocketAddress) => advertise.some((a) => a.host === own.host && a.port === own.port);
   return {

@@ -9,6 +9,7 @@ export function streamToDuplex(stream: Stream): Duplex {
 class StreamDuplex extends Duplex {
   readonly #stream: Stream;
   #onDrain: (() => void) | undefined;
+  #inputEnded = false;
 
   constructor(stream: Stream) {
     super({ allowHalfOpen: true, highWaterMark: 256 * 1024 });
@@ -21,13 +22,22 @@ class StreamDuplex extends Duplex {
         if (stream.status === 'open' && this.readableLength >= this.readableHighWaterMark) stream.pause();
       });
     });
-    stream.addEventListener('remoteCloseWrite', () => this.push(null));
+    stream.addEventListener('remoteCloseWrite', () => this.#endOfInput());
     stream.addEventListener('drain', () => {
       const resume = this.#onDrain;
       this.#onDrain = undefined;
       resume?.();
     });
-    stream.addEventListener('close', (event) => this.destroy(event.error));
+    stream.addEventListener('close', (event) => {
+      if (event.error !== undefined) this.destroy(event.error);
+      // what is buffered is still to be read; the end of both sides destroys
+      else this.#endOfInput();
+    });
+  }
+
+  #endOfInput(): void {
+    if (!this.#inputEnded) this.push(null);
+    this.#inputEnded = true;
   }
 
   override _read(): void {

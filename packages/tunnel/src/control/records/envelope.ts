@@ -58,6 +58,7 @@ async function verify(keyBytes: Uint8Array, message: Uint8Array, signature: Uint
   try {
     const key = publicKeyFromProtobuf(keyBytes);
     if (key.type !== 'Ed25519') throw new Error(`key type ${key.type}`);
+    if (Buffer.compare(publicKeyToProtobuf(key), keyBytes) !== 0) throw new Error('key is not in canonical form');
     peerId = peerIdFromPublicKey(key).toString();
     genuine = await key.verify(message, signature);
   } catch (cause) {

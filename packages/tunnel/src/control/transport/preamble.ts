@@ -43,7 +43,9 @@ export function readPreamble(bytes: Uint8Array): PreambleVerdict {
   if (kind !== KIND_TICKET) return { type: 'unknown-kind', kind };
   const consumed = HEADER_BYTES + TICKET_BYTES;
   if (bytes.length < consumed) return { type: 'incomplete' };
-  return { type: 'data', preamble: { kind: 'ticket', ticket: bytes.slice(HEADER_BYTES, consumed) }, consumed };
+  // a copy: slice() of a Buffer would be a view of the receive buffer
+  const ticket = Uint8Array.from(bytes.subarray(HEADER_BYTES, consumed));
+  return { type: 'data', preamble: { kind: 'ticket', ticket }, consumed };
 }
 
 /** The bytes that announce a data socket. Throws RangeError when the ticket does not have {@link TICKET_BYTES} bytes. */

