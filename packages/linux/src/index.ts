@@ -1,6 +1,15 @@
+export { type CleanupOptions, type CleanupStep, cleanupAll } from './cleanup.ts';
+export { type ForgetReport, forgetFlows, type StaleFlows, staleFlows } from './conntrack/conntrack.ts';
 export * from './errors.ts';
 export * from './exec.ts';
-export type { Skipped } from './nft/state.ts';
+export {
+  createKernelRules,
+  type KernelRules,
+  type KernelRulesOptions,
+  type KernelRulesStatus,
+} from './kernel-rules.ts';
+export { ensureLink, type LinkPlan, type LinkReport, removeLink } from './link/link.ts';
+export type { Difference, Skipped } from './nft/state.ts';
 export { type ApplyReport, createNftTable, type NftTable, type NftTableOptions, removeTable } from './nft/table.ts';
 export { LINUX_DEFAULTS } from './options.ts';
 export * from './plan.ts';

@@ -22,6 +22,11 @@ export const LINUX_DEFAULTS = {
   maxElements: 500_000,
   /** Clients remembered per endpoint of a ClientIP Service; further ones are balanced without memory. kube-proxy: unlimited. */
   maxAffinityClients: 65_535,
+  /** conntrack commands of one change (3 ms each); what is beyond dies by the kernel's UDP timeout (30 to 120 s of silence). */
+  maxForgottenFlows: 500,
+  /** Shortest and longest pause before a failed apply is tried again. */
+  retryInitialMs: 500,
+  retryMaxMs: 30_000,
   /** Elements in one nft statement: nft's parser slows down on very long ones. */
   elementsPerStatement: 2_000,
   /** The agent's link: COMPAT commonConfig.bridgeDeviceName and bridgeDeviceIP. */

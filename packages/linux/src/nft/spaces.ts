@@ -28,11 +28,11 @@ export const SPACES: readonly Space[] = ([4, 6] as const).flatMap((family) =>
   ),
 );
 
+const spaceIndex = new Map(SPACES.map((space) => [`${space.family} ${space.kind} ${space.origin}`, space]));
+
 /** The space that a frontend belongs to. */
 export function spaceOf(rule: Pick<ServiceRule, 'family'>, frontend: RuleFrontend): Space {
-  return SPACES.find(
-    (space) => space.family === rule.family && space.kind === frontend.kind && space.origin === frontend.origin,
-  ) as Space;
+  return spaceIndex.get(`${rule.family} ${frontend.kind} ${frontend.origin}`) as Space;
 }
 
 /** `ip daddr` of the family. */

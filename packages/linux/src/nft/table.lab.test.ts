@@ -33,7 +33,7 @@ describe.skipIf(missing)('the nftables table', () => {
       lans: { pods: { subnet: '10.244.1.0/24' }, clients: { subnet: '10.50.0.0/24' } },
       hosts: {
         node: {
-          lan: ['pods', 'clients'],
+          lan: ['pods', 'clients', 'uplink'],
           address: { pods: '10.244.1.1', clients: '10.50.0.1' },
           forwarding: true,
           loopback: [`${BRIDGE}/32`],
@@ -55,7 +55,7 @@ describe.skipIf(missing)('the nftables table', () => {
     await client.must('ip', ['route', 'add', 'default', 'via', '10.50.0.1']);
     await client.must('ip', ['-6', 'route', 'add', 'default', 'via', node.address6('clients')]);
     // The node needs some route to Service addresses, as every node with a default route has.
-    await node.must('ip', ['route', 'add', 'default', 'via', '10.50.0.200']);
+    await node.must('ip', ['route', 'add', 'default', 'via', node.address('uplink').replace(/\d+$/, '200')]);
     await node.must('ip', ['-6', 'route', 'add', 'default', 'via', client.address6()]);
     await startResponder(node, { name: 'agent', host: BRIDGE, tcp: [30001], udp: [30002] });
   });
@@ -190,7 +190,9 @@ describe.skipIf(missing)('the nftables table', () => {
     await table.apply(plan(rule(none), rule({ ...none, key: 'u', protocol: 'UDP', frontends: [at(VIP, 53)] })));
     for (const from of [client, node]) {
       expect(await connect(1, VIP, 80, from)).toEqual({ ECONNREFUSED: 1 });
-      expect(await tally(from, { address: VIP, port: 53, protocol: 'udp' })).toEqual({ ECONNREFUSED: 1 });
+      // Linux sends one ICMP error per second and client at most, so one of a few must come back.
+      const udp = await tally(from, { address: VIP, port: 53, protocol: 'udp', count: 3 });
+      expect(udp.ECONNREFUSED).toBeGreaterThan(0);
     }
   });
 
@@ -351,8 +353,13 @@ describe.skipIf(missing)('the nftables table', () => {
       );
     const rules = many(10_000, 10);
     const load = await table.apply(plan(rule(), ...rules));
-    const change = await table.apply(plan(rule({ routable: rule().routable.slice(1) }), ...rules));
-    expect(change.kind).toBe('incremental');
+    const changes: number[] = [];
+    for (const from of [1, 0, 2, 0, 1]) {
+      const change = await table.apply(plan(rule({ routable: rule().routable.slice(from) }), ...rules));
+      expect(change.kind).toBe('incremental');
+      changes.push(change.durationMs);
+    }
+    const changeMs = changes.sort((a, b) => a - b)[2]!;
     const added = await table.apply(
       plan(rule({ key: 'new', frontends: [at('10.96.0.99')], routable: rule().routable.slice(0, 2) }), ...rules),
     );
@@ -361,14 +368,15 @@ describe.skipIf(missing)('the nftables table', () => {
     console.log(
       JSON.stringify({
         loadMs: load.durationMs,
-        changeMs: change.durationMs,
+        changeMs,
         replacedMs: added.durationMs,
         beatMs: performance.now() - beat,
         elements: table.elementCount,
       }),
     );
     expect(load.durationMs).toBeLessThan(10_000);
-    expect(change.durationMs).toBeLessThan(200);
+    // The machine is shared: the best of five is the cost of the change, the rest is waiting for a core.
+    expect(changes[0]).toBeLessThan(100);
     expect(Object.keys(await connect(20, '10.96.0.99')).sort()).toEqual(['pod1', 'pod2']);
     await mustRun(createRunner({ netns: node.netns }), 'nft', ['delete', 'table', 'inet', 'edgemesh']);
   });
