@@ -52,11 +52,12 @@ export function createKubeClient({ transports, requestTimeoutMs, clock }: KubeCl
       agent,
       headers: { accept: 'application/json', 'accept-encoding': encoding, 'user-agent': 'edgemesh', ...headers },
     });
-    // kept here, because a response that is cut reports "aborted" whatever it was destroyed with
+    // kept here and not given to destroy(): a response that is cut reports "aborted" whatever the error was, and a socket
+    // that is just being returned to the agent would throw it at nobody
     let reason: DiscoveryError | undefined;
     const giveUp = (error: DiscoveryError) => {
       reason ??= error;
-      request.destroy(error);
+      request.destroy();
     };
     const abort = () => giveUp(new DiscoveryError('aborted', 'the request was given up'));
     signal.addEventListener('abort', abort, { once: true });

@@ -228,6 +228,15 @@ describe('rule 6: offline and back', () => {
     expect(actions.indexOf('watch')).toBeGreaterThan(actions.indexOf('close-watch'));
   });
 
+  it('rests on the word of another, once it has seen the cloud itself', () => {
+    const t = watching();
+    expect(types(t.send({ type: 'link', online: false }))).toEqual(['health']);
+    expect(t.state().phase).toBe('parked');
+    const fresh = setup();
+    expect(types(fresh.send({ type: 'link', online: false }))).toEqual([]);
+    expect(fresh.state().phase).toBe('waiting');
+  });
+
   it('does not reopen a watch that ends while the cloud is away', () => {
     const t = watching();
     t.due();

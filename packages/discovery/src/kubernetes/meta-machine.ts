@@ -137,11 +137,14 @@ export function createMetaMachine(options: MetaMachineOptions): ReflectorMachine
     return wait(next, now + between(relistMs, random), 'periodic', actions);
   };
   const onLink = (state: MetaState, online: boolean, now: number): Step<MetaState> => {
-    if (state.phase !== 'asking') return { state, actions: [] };
     if (!online) {
+      // who has seen the cloud needs no local list, and spares itself the 10 s that one takes
+      const rests = state.phase === 'asking' || (state.phase === 'waiting' && state.cloudVersion !== undefined);
+      if (!rests) return { state, actions: [] };
       const health: ReflectorAction = { type: 'health', state: 'offline', error: 'the cloud does not answer' };
       return { state: { ...state, phase: 'parked', deadline: undefined }, actions: [health] };
     }
+    if (state.phase !== 'asking') return { state, actions: [] };
     // it came back while this one was asking: the local answer said nothing about the resource
     if (state.renewWatch) return list(state, 'link-up');
     if (state.cloudVersion === undefined && state.notFound + 1 < resource.versions.length) {
