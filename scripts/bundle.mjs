@@ -5,7 +5,7 @@ import { build } from 'esbuild';
 import { root } from './toolchain.mjs';
 
 const entries = readdirSync(join(root, 'apps'))
-  .flatMap((app) => ['main', 'bench', 'backend'].map((name) => [app, name]))
+  .flatMap((app) => ['main', 'backend'].map((name) => [app, name]))
   .filter(([app, name]) => existsSync(join(root, 'apps', app, 'src', `${name}.ts`)));
 
 await Promise.all(

@@ -22,7 +22,8 @@ const tasks = {
       ['bundle', build],
       ['network lab', () => vitest('lab', 'vitest.lab.ts')],
     ]),
-  bench: async () => (await build()) || run('node', ['apps/lab/dist/bench.js', ...args]),
+  bench: async () =>
+    (await build()) || run('node', ['--conditions=@edgemesh/source', 'apps/lab/src/bench.ts', ...args]),
 };
 
 function build() {

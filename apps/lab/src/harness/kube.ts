@@ -5,19 +5,21 @@ const entry = fileURLToPath(new URL('../../../../packages/testkit/src/kube/main.
 
 export interface KubeProcess {
   readonly process: LabProcess;
+  /** Where agents ask: the API server's URL, or the metaServer's. */
   readonly url: string;
 }
 
-/** Starts the Kubernetes API fake, or its metaServer variant, on a host of the lab, fed from a folder that it watches. */
+/** Starts the Kubernetes API fake, with a metaServer in front of it where asked, on a host of the lab; it follows the folder. */
 export async function startKubeApi(
   machine: LabMachine,
   folder: string,
   kind: 'apiserver' | 'metaserver',
 ): Promise<KubeProcess> {
-  const port = 8001;
   const variant = kind === 'metaserver' ? ['--metaserver'] : [];
-  const args = ['--host', machine.address(), '--port', String(port), '--folder', folder, ...variant];
-  const process = machine.node(entry, args);
-  await process.waitForLine(/listening/);
-  return { process, url: `http://${machine.address()}:${port}` };
+  const process = machine.node(entry, ['--host', machine.address(), '--folder', folder, ...variant]);
+  const urls = JSON.parse(await process.waitForLine(/^\{"api"/)) as {
+    readonly api: string;
+    readonly metaServer?: string;
+  };
+  return { process, url: urls.metaServer ?? urls.api };
 }

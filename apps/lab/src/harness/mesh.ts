@@ -154,7 +154,6 @@ async function startAgent(machine: LabMachine, folder: string, options: AgentOpt
   const config = {
     apiVersion: 'agent.edgemesh.config.kubeedge.io/v1alpha1',
     kind: 'EdgeMeshAgent',
-    commonConfig: { dataDir, logLevel: 'debug', ...(options.kubernetes ? {} : { manifestDir }) },
     modules: {
       edgeDNS: { enable: true },
       edgeProxy: { enable: true },
@@ -170,6 +169,12 @@ async function startAgent(machine: LabMachine, folder: string, options: AgentOpt
       ...options.modules,
     },
     ...options.config,
+    commonConfig: {
+      dataDir,
+      logLevel: 'debug',
+      ...(options.kubernetes ? {} : { manifestDir }),
+      ...(options.config?.commonConfig as object | undefined),
+    },
   };
   await writeFile(configFile, JSON.stringify(config, null, 2));
   const launch = () =>

@@ -1,0 +1,32 @@
+/**
+ * The benchmarks of docs/BENCHMARKS.md, in network namespaces. Every figure stands beside the direct path of the same run.
+ * Needs root and Debian's nginx-light, wrk, iperf3 and dnsperf.
+ *
+ *   pnpm bench -- [--seconds 5] [--only lan,relayed]
+ */
+import { cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+import { benchLan } from './bench/lan.ts';
+import { benchRelayed } from './bench/relayed.ts';
+import { markdown, type Row } from './bench/report.ts';
+
+const benches: Readonly<Record<string, (seconds: number) => Promise<Row[]>>> = { lan: benchLan, relayed: benchRelayed };
+
+const { values } = parseArgs({
+  options: {
+    seconds: { type: 'string', default: '5' },
+    only: { type: 'string', default: Object.keys(benches).join() },
+  },
+});
+const names = values.only.split(',');
+const unknown = names.filter((name) => !(name in benches));
+if (unknown.length > 0) {
+  console.error(`there is no bench ${unknown.join(', ')}; there are ${Object.keys(benches).join(', ')}`);
+  process.exit(2);
+}
+console.log(
+  `${cpus().length} cores (${cpus()[0]?.model}), Node ${process.version}, ${values.seconds} s each, client and servers on the same machine\n`,
+);
+const rows: Row[] = [];
+for (const name of names) rows.push(...((await benches[name]?.(Number(values.seconds))) ?? []));
+console.log(markdown(rows));

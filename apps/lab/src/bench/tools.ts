@@ -1,0 +1,114 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { LabMachine, LabProcess } from '@edgemesh/testkit/netns';
+
+/** Result of one wrk run. */
+export interface WrkResult {
+  readonly requestsPerSecond: number;
+  readonly p99Ms: number;
+  readonly errors: number;
+}
+
+/** Starts iperf3 servers, one per port, bound to all addresses. */
+export async function startIperf(machine: LabMachine, ports: readonly number[]): Promise<LabProcess[]> {
+  const servers = ports.map((port) => machine.spawn('iperf3', ['-s', '-p', String(port), '--forceflush']));
+  await Promise.all(servers.map((server) => server.waitForLine(/Server listening/)));
+  return servers;
+}
+
+/** Megabits per second that the receiver saw. */
+export async function iperf(
+  machine: LabMachine,
+  target: string,
+  port: number,
+  seconds: number,
+  streams = 1,
+): Promise<number> {
+  const args = ['-c', target, '-p', String(port), '-t', String(seconds), '-O', '1', '-P', String(streams), '-J'];
+  const { stdout } = await machine.exec('iperf3', args, { timeoutMs: (seconds + 20) * 1000 });
+  const report = JSON.parse(stdout) as { error?: string; end?: { sum_received?: { bits_per_second: number } } };
+  if (report.error !== undefined) throw new Error(`iperf3 to ${target}:${port}: ${report.error}`);
+  return Math.round((report.end?.sum_received?.bits_per_second ?? 0) / 1e6);
+}
+
+/** Requests per second of one wrk thread. `close` opens a connection per request. */
+export async function wrk(
+  machine: LabMachine,
+  url: string,
+  seconds: number,
+  connections: number,
+  close = false,
+): Promise<WrkResult> {
+  const header = close ? ['-H', 'Connection: close'] : [];
+  const args = ['-t', '1', '-c', String(connections), '-d', `${seconds}s`, '--latency', ...header, url];
+  const { stdout, stderr } = await machine.exec('wrk', args, { timeoutMs: (seconds + 20) * 1000 });
+  const rate = /Requests\/sec:\s+([\d.]+)/.exec(stdout)?.[1];
+  const p99 = /99%\s+([\d.]+)(us|ms|s)/.exec(stdout);
+  if (rate === undefined || p99 === null) throw new Error(`wrk ${url}: ${stderr || stdout}`);
+  const unit = { us: 0.001, ms: 1, s: 1000 }[p99[2] as 'us' | 'ms' | 's'];
+  const socketErrors =
+    /Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)/.exec(stdout)?.slice(1) ?? [];
+  const bad = /Non-2xx or 3xx responses: (\d+)/.exec(stdout)?.[1] ?? '0';
+  const errors = [...socketErrors, bad].reduce((sum, text) => sum + Number(text), 0);
+  return { requestsPerSecond: Math.round(Number(rate)), p99Ms: Number(p99[1]) * unit, errors };
+}
+
+/** Queries per second of dnsperf with eight clients. */
+export async function dnsperf(
+  machine: LabMachine,
+  folder: string,
+  server: string,
+  names: readonly string[],
+  seconds: number,
+): Promise<number> {
+  const file = join(folder, 'queries');
+  await writeFile(file, `${names.map((name) => `${name} A`).join('\n')}\n`);
+  const args = ['-s', server, '-d', file, '-l', String(seconds), '-c', '8', '-q', '200'];
+  const { stdout, stderr } = await machine.exec('dnsperf', args, { timeoutMs: (seconds + 20) * 1000 });
+  const rate = /Queries per second:\s+([\d.]+)/.exec(stdout)?.[1];
+  if (rate === undefined) throw new Error(`dnsperf: ${stderr || stdout}`);
+  return Math.round(Number(rate));
+}
+
+/** Starts nginx with a small static answer on a port of an address; the backend of all HTTP figures. */
+export async function startNginx(
+  machine: LabMachine,
+  folder: string,
+  address: string,
+  port: number,
+): Promise<LabProcess> {
+  const config = join(folder, `nginx-${machine.name}.conf`);
+  await writeFile(
+    config,
+    `daemon off; worker_processes 1; pid ${folder}/nginx-${machine.name}.pid; error_log ${folder}/nginx-error.log;
+events { worker_connections 8192; }
+http {
+  access_log off; keepalive_requests 1000000000;
+  client_body_temp_path ${folder}/nginx-body; proxy_temp_path ${folder}/nginx-proxy; fastcgi_temp_path ${folder}/nginx-fcgi;
+  uwsgi_temp_path ${folder}/nginx-uwsgi; scgi_temp_path ${folder}/nginx-scgi;
+  server { listen ${address}:${port} backlog=4096; location / { return 200 "hello from nginx, 32 bytes long.\\n"; } }
+}
+`,
+  );
+  const child = machine.spawn('nginx', ['-c', config]);
+  const probe = async () => (await machine.exec('curl', ['-sf', `http://${address}:${port}/`])).code === 0;
+  for (let i = 0; i < 50; i++) {
+    if (await probe()) return child;
+    if (!child.running) break;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error(`nginx does not start: ${child.lines.join('\n')}`);
+}
+
+/** Resident memory of a process in megabytes. */
+export async function residentMegabytes(machine: LabMachine, pid: number): Promise<number> {
+  const status = await machine.must('cat', [`/proc/${pid}/status`]);
+  return Math.round(Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024);
+}
+
+/** CPU seconds that a process has used. */
+export async function cpuSeconds(machine: LabMachine, pid: number): Promise<number> {
+  const stat = await machine.must('cat', [`/proc/${pid}/stat`]);
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}

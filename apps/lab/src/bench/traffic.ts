@@ -1,0 +1,63 @@
+import type { LabMachine } from '@edgemesh/testkit/netns';
+import type { ServicePlan } from '../harness/manifests.ts';
+import type { Row } from './report.ts';
+import { iperf, type WrkResult, wrk } from './tools.ts';
+
+export const HTTP_PORT = 8090;
+export const IPERF_PORT = 5201;
+export const WEB_IP = '10.96.9.1';
+export const IPERF_IP = '10.96.9.2';
+
+/** Services over the two servers of the benchmarks. */
+export function benchServices(node: string, address: string): ServicePlan[] {
+  const endpoints = [{ address, node }];
+  return [
+    { name: 'web', clusterIP: WEB_IP, ports: [{ name: 'tcp-web', port: 80, targetPort: HTTP_PORT }], endpoints },
+    { name: 'iperf', clusterIP: IPERF_IP, ports: [{ name: 'tcp-iperf', port: IPERF_PORT }], endpoints },
+  ];
+}
+
+/** A way from a client to the two servers. */
+export interface Way {
+  readonly client: LabMachine;
+  readonly web: string;
+  readonly iperf: string;
+}
+
+/** Bulk, keep-alive and new connections over a direct way and one through the mesh, in turns. */
+export async function compareTraffic(scenario: string, direct: Way, mesh: Way, seconds: number): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const streams of [1, 4]) {
+    const pair = [
+      await iperf(direct.client, direct.iperf, IPERF_PORT, seconds, streams),
+      await iperf(mesh.client, mesh.iperf, IPERF_PORT, seconds, streams),
+    ];
+    rows.push({
+      scenario,
+      what: `iperf3, ${streams} stream${streams > 1 ? 's' : ''}`,
+      unit: 'Mbit/s',
+      direct: pair[0] as number,
+      mesh: pair[1] as number,
+    });
+  }
+  const load = async (what: string, connections: number, close: boolean) => {
+    const a = await wrk(direct.client, direct.web, seconds, connections, close);
+    const b = await wrk(mesh.client, mesh.web, seconds, connections, close);
+    rows.push(compareWrk(scenario, what, a, b));
+  };
+  await load('wrk keep-alive, 32 connections', 32, false);
+  await load('wrk Connection: close, 16', 16, true);
+  return rows;
+}
+
+export function compareWrk(scenario: string, what: string, direct: WrkResult, mesh: WrkResult): Row {
+  return {
+    scenario,
+    what,
+    unit: 'requests/s',
+    direct: direct.requestsPerSecond,
+    mesh: mesh.requestsPerSecond,
+    p99: [direct.p99Ms, mesh.p99Ms],
+    ...(mesh.errors > 0 && { note: `${mesh.errors} errors` }),
+  };
+}
