@@ -14,7 +14,10 @@ const server = await createDnsServer(
   { view: fakeView({ services: [...services, headless], endpoints: { 'ns0/headless': endpoints } }) },
 );
 process.stdout.write(`${server.addresses[0]?.port}\n`);
+const started = process.cpuUsage();
 process.once('SIGTERM', () => {
+  const { user, system } = process.cpuUsage(started);
+  process.stderr.write(`cpu ${Math.round(user / 1e3)} ms user, ${Math.round(system / 1e3)} ms system\n`);
   process.stderr.write(`${JSON.stringify(server.status())} rss ${Math.round(process.memoryUsage().rss / 1e6)} MB\n`);
   void server[Symbol.asyncDispose]();
 });

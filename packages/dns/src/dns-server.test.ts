@@ -3,6 +3,7 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { promisify } from 'node:util';
+import { createRecordingLogger } from '@edgemesh/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { endpoint, fakeView, service } from '../test/catalog.ts';
@@ -189,6 +190,41 @@ describe('the catalog', () => {
     expect((await ask(verified, '10-1-2-3.other.pod.cluster.local', 'A')).rcode).toBe('NXDOMAIN');
     await using disabled = await start({ pods: 'disabled' }, view());
     expect((await ask(disabled, name, 'A')).rcode).toBe('NXDOMAIN');
+  });
+});
+
+describe('faults', () => {
+  it('of the addressOf hook leave the endpoint its own address', async () => {
+    const log = createRecordingLogger();
+    const view = fakeView({
+      services: [service('default', 'db', { headless: true })],
+      endpoints: { 'default/db': [endpoint('10.244.0.1')] },
+    });
+    const addressOf = () => {
+      throw new Error('no idea');
+    };
+    await using server = await createDnsServer({ listen: LOOPBACK }, { view, log, addressOf });
+    expect((await ask(server, 'db.default.svc.cluster.local', 'A')).answers[0]).toContain('10.244.0.1');
+    expect(log.lines.some(({ message }) => message === 'addressOf failed')).toBe(true);
+  });
+
+  it('inside a query cost that query its answer and nothing else', async () => {
+    const view = fakeView({ services: [web] });
+    const log = createRecordingLogger();
+    await using server = await createDnsServer(
+      {
+        listen: LOOPBACK,
+        autopath: {
+          namespaceOf: () => {
+            throw new Error('broken');
+          },
+        },
+      },
+      { view, log },
+    );
+    expect((await ask(server, 'a.b.c.svc.cluster.local', 'A')).rcode).toBe('SERVFAIL');
+    expect((await ask(server, WEB, 'A')).rcode).toBe('NOERROR');
+    expect(log.lines.filter(({ level }) => level === 'error')).toHaveLength(1);
   });
 });
 

@@ -1,4 +1,4 @@
-import { noMetrics, type ServiceId, silentLogger, systemClock } from '@edgemesh/core';
+import { type Logger, messageOf, noMetrics, type ServiceId, silentLogger, systemClock } from '@edgemesh/core';
 import { createLoopGuard } from './forward/loop-guard.ts';
 import { createRecursor, type Recursor } from './forward/recursor.ts';
 import { followResolvConf, type ResolvConf } from './forward/resolv-conf.ts';
@@ -8,6 +8,7 @@ import { createDnsMetrics } from './metrics.ts';
 import type { DnsServerDeps, DnsServerOptions, ListenAddress } from './options.ts';
 import { createAnswerCounters } from './resolve/counters.ts';
 import { createResolver } from './resolve/resolver.ts';
+import { containFaults } from './server/answering.ts';
 import { type ListenerStatus, openListeners } from './server/listeners.ts';
 import { reachesListener } from './server/own-address.ts';
 import { readSettings, type Settings } from './settings.ts';
@@ -55,12 +56,13 @@ export async function createDnsServer(options: DnsServerOptions, deps: DnsServer
   const bound: ListenAddress[] = [];
   const isSelf = (target: UpstreamTarget) => reachesListener(target, bound);
 
-  const zone = createZoneState(settings, deps.view, { addressOf: deps.addressOf, clock });
+  const addressOf = deps.addressOf && guarded(deps.addressOf, log);
+  const zone = createZoneState(settings, deps.view, { addressOf, clock });
   const recursor = createRecursor({ clock, metrics, limits, cache: settings.cache });
   const upstreams = createUpstreamSet({ limits, clock, random, log, metrics, loops, isSelf });
   const context = settings.answersZone ? zone.context : undefined;
   const find = { recursor, upstreams, maxChase: limits.maxChase, context: zone.context };
-  const resolver = createResolver({
+  const pure = createResolver({
     clock,
     limits,
     store: zone.store,
@@ -75,6 +77,7 @@ export async function createDnsServer(options: DnsServerOptions, deps: DnsServer
       namespaceOf: settings.autopath.namespaceOf ?? zone.podNamespace,
     },
   });
+  const resolver = containFaults(pure, log, limits.maxUdpPayload);
   const listeners = await openListeners(settings.listen, { resolver, limits, metrics, clock, random, log }).catch(
     (error: unknown) => {
       zone.close();
@@ -107,6 +110,18 @@ export async function createDnsServer(options: DnsServerOptions, deps: DnsServer
       disposed ??= dispose();
       return disposed;
     },
+  };
+}
+
+/** The hook is foreign code on the way of every answer: when it throws, the endpoint's own address stands. */
+function guarded(addressOf: NonNullable<DnsServerDeps['addressOf']>, log: Logger): typeof addressOf {
+  return (service, endpoint) => {
+    try {
+      return addressOf(service, endpoint);
+    } catch (error) {
+      log.error('addressOf failed', { service: service.id, error: messageOf(error) });
+      return undefined;
+    }
   };
 }
 

@@ -213,6 +213,28 @@ describe('forwarding', () => {
     expect(reply.answers).toEqual(['ext.d.svc.cluster.local 5 CNAME gone.test']);
   });
 
+  it('lets a Service that takes an address override what upstreams said of its reverse name', async () => {
+    await using upstream = await createFakeUpstream();
+    const view = fakeView({ services: [] });
+    await using server = await start([upstream], {}, { view });
+    const name = '7.0.3.10.in-addr.arpa';
+    await ask(server, name, 'PTR');
+    await ask(server, name, 'PTR');
+    expect(upstream.asked).toHaveLength(1);
+    view.publish({ services: [service('d', 'web', { clusterIPs: ['10.3.0.7'] })] });
+    expect((await ask(server, name, 'PTR')).answers).toEqual([`${name} 5 PTR web.d.svc.cluster.local`]);
+  });
+
+  it('gives the truncated answer when TCP to the upstream fails', async () => {
+    await using upstream = await createFakeUpstream();
+    upstream.answer = ({ name, transport }) => (transport === 'udp' ? { ...a(name, 60), truncated: true } : undefined);
+    await using server = await start([upstream], {
+      limits: { attemptTimeoutMs: 60, hedgeMinMs: 900, hedgeMaxMs: 900 },
+    });
+    const reply = await ask(server, 'half.test', 'A');
+    expect(reply).toMatchObject({ rcode: 'NOERROR', tc: true });
+  });
+
   it('forwards the cluster zone in mode forward, its reverse names too, and caps the TTL', async () => {
     await using cluster = await createFakeUpstream();
     cluster.answer = ({ name, type }) => (type === 'A' ? a(name, 3_000, '10.3.0.99') : nodata(name));

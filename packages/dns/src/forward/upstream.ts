@@ -201,6 +201,10 @@ export function createUpstream(target: UpstreamTarget, deps: UpstreamDeps): Upst
       return rtt.hedgeMs;
     },
     query(question, done) {
+      if (closed) {
+        done(failure('closed'));
+        return;
+      }
       ask(question, (outcome) => {
         count(outcome.kind === 'reply' ? 'reply' : outcome.reason);
         if (!closed) judge(outcome, false);

@@ -48,6 +48,8 @@ export function completeSearch(
     // A name that got too long, or an address typed where a name belongs, does not exist.
     if (parseName(name.join('.')) === undefined) return attempt(i + 1);
     find(deps, { ...sought, name }, (found) => {
+      // With upstreams failing the client shall go on by itself and meet the failure at the bare name.
+      if (found.failure !== undefined) return done(undefined);
       if (found.rcode === RCODE.NXDOMAIN) return attempt(i + 1);
       const inCluster = i < 2;
       if (inCluster && found.answers.length === 0) return attempt(i + 1);

@@ -27,7 +27,7 @@ export interface Resolver {
    * @param limit largest reply in bytes
    */
   answerNow(message: Buffer, view: QueryView, verdict: number, limit: number, client: string): Buffer | undefined;
-  /** What `answerNow` left open. Keeps nothing of `view`; `send` is called at most once. */
+  /** What `answerNow` left open. Keeps `message` and `view` until then; `send` is called at most once. */
   answerLater(message: Buffer, view: QueryView, limit: number, client: string, send: (reply: Buffer) => void): void;
 }
 
@@ -127,14 +127,14 @@ export function createResolver(deps: ResolverDeps): Resolver {
       const key = questionKey(message, view.nameEnd, keyFlags(view));
       const kept = store.get(key);
       if (kept !== undefined) return give(kept, 'zone', message, view, limit);
-      if (isShared(message, view)) {
+      // An address that upstreams have denied may have become a Service's since: reverse names ask the zone first.
+      if (isShared(message, view) && !(zone !== undefined && endsInArpa(message, view.nameEnd))) {
         const stored = peek(key, message, view);
         if (stored !== undefined) return give(stored.answer, 'cache', message, view, limit);
       }
       return answerFresh(key, message, view, limit, client);
     },
-    answerLater(message, shared, limit, client, send) {
-      const view = { ...shared };
+    answerLater(message, view, limit, client, send) {
       const name = nameOf(message);
       const question = questionOf(message, view);
       const local = zone && lookup(zone.context(), name, view.qtype);
@@ -159,6 +159,14 @@ export function createResolver(deps: ResolverDeps): Resolver {
     },
   };
 }
+
+/** `\x04arpa\0` at the end of the question's name. */
+function endsInArpa(message: Buffer, nameEnd: number): boolean {
+  if (message[nameEnd - 6] !== 4) return false;
+  for (let i = 0; i < 4; i++) if (((message[nameEnd - 5 + i] as number) | 32) !== ARPA[i]) return false;
+  return true;
+}
+const ARPA = Buffer.from('arpa');
 
 function flagsOf(view: QueryView): Pick<Question, 'dnssecOk' | 'checkingDisabled'> {
   return { dnssecOk: view.dnssecOk, checkingDisabled: (view.flags & FLAG.CD) !== 0 };

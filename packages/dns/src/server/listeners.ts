@@ -28,7 +28,13 @@ export interface ListenersDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
+  /** Opens a listener of either transport; tests put their own here. */
+  readonly openers?: Openers;
 }
+
+type Opener = (address: string, port: number, deps: Parameters<typeof openTcpListener>[2]) => Promise<Listener>;
+type Openers = Readonly<Record<Transport, Opener>>;
+const OPENERS: Openers = { udp: openUdpListener, tcp: openTcpListener };
 
 /** Tries for one ephemeral port that is free for both transports. */
 const EPHEMERAL_TRIES = 16;
@@ -83,7 +89,7 @@ async function openSlot(transport: Transport, address: string, port: number, dep
   let closed = false;
 
   const bind = async (to: number): Promise<Listener> => {
-    const open = transport === 'udp' ? openUdpListener : openTcpListener;
+    const open = (deps.openers ?? OPENERS)[transport];
     try {
       const bound = await open(address, to, { ...deps, onLost: lost });
       gauge.set(1);
