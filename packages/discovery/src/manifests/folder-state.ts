@@ -1,0 +1,126 @@
+import { readFile } from 'node:fs/promises';
+import { type GroupKind, groupKind, type KubeObject, messageOf, objectKey } from '@edgemesh/core';
+import { DiscoveryError } from '../errors.ts';
+import type { ListOutcome, SourceSink } from '../source.ts';
+import { type ParsedManifest, parseManifest } from './parse.ts';
+import type { FoundFile, Scan } from './scan.ts';
+
+interface FileState {
+  readonly stamp: string;
+  /** Objects of the last good state; undefined when there was none. */
+  readonly good: readonly KubeObject[] | undefined;
+  readonly problems: readonly DiscoveryError[];
+}
+
+/** What a pass over the folder found. */
+export interface PassResult {
+  /** A kind shrank to nothing and is not believed yet. */
+  readonly secondLook: boolean;
+  /** Problems of all files, the ones that were known before too. */
+  readonly problems: readonly DiscoveryError[];
+  /** Problems that are new with this pass. */
+  readonly news: readonly DiscoveryError[];
+}
+
+export interface FolderState {
+  /** Reads what has changed and hands the folder over to the sink. */
+  apply(scan: Scan, sink: SourceSink): Promise<PassResult>;
+}
+
+export interface FolderStateOptions {
+  readonly maxFileBytes: number;
+  readonly defaultNamespace: string;
+}
+
+/** The last good state of every file. */
+export function createFolderState(options: FolderStateOptions): FolderState {
+  const files = new Map<string, FileState>();
+  let sent = new Map<GroupKind, Map<string, KubeObject>>();
+
+  const refresh = async ({ files: found, complete }: Scan): Promise<readonly DiscoveryError[]> => {
+    const news: DiscoveryError[] = [];
+    const present = new Set(found.map(({ path }) => path));
+    // a scan that was cut short does not prove that a file is gone
+    if (complete) for (const path of [...files.keys()]) if (!present.has(path)) files.delete(path);
+    for (const file of found) {
+      const known = files.get(file.path);
+      if (known?.stamp === file.stamp) continue;
+      const { objects, problems } = await readManifest(file, options);
+      files.set(file.path, { stamp: file.stamp, good: problems.length === 0 ? objects : known?.good, problems });
+      news.push(...problems);
+    }
+    return news;
+  };
+  const merge = () => {
+    const merged = new Map<GroupKind, Map<string, KubeObject>>();
+    const duplicates: DiscoveryError[] = [];
+    for (const [path, { good }] of [...files].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      for (const object of good ?? []) {
+        const kind = groupKind(object);
+        const ofKind = merged.get(kind) ?? new Map<string, KubeObject>();
+        merged.set(kind, ofKind);
+        const key = objectKey(object.metadata);
+        if (!ofKind.has(key)) ofKind.set(key, object);
+        else duplicates.push(duplicate(path, kind, key));
+      }
+    }
+    return { merged, duplicates };
+  };
+  return {
+    async apply(scan, sink) {
+      const news = await refresh(scan);
+      const { merged, duplicates } = merge();
+      // with a file that was never readable here, the snapshot may know objects that are still meant to be
+      const whole = scan.complete && [...files.values()].every(({ good }) => good !== undefined);
+      const secondLook = whole ? replaceAll(sink, merged) : applyChanges(sink, sent, merged);
+      sent = merged;
+      const problems = [...[...files.values()].flatMap((file) => file.problems), ...duplicates];
+      return { secondLook, problems, news: news.length > 0 ? [...news, ...duplicates] : [] };
+    },
+  };
+}
+
+async function readManifest(file: FoundFile, options: FolderStateOptions): Promise<ParsedManifest> {
+  const { path } = file;
+  const bad = (message: string) => {
+    const problem = new DiscoveryError('invalid-manifest', `${path}:1: ${message}`, { file: path, line: 1 });
+    return { objects: [], problems: [problem] };
+  };
+  if (file.bytes > options.maxFileBytes)
+    return bad(`has ${file.bytes} bytes, at most ${options.maxFileBytes} are read`);
+  try {
+    return parseManifest(await readFile(path, 'utf8'), path, options.defaultNamespace);
+  } catch (error) {
+    return bad(`cannot be read: ${messageOf(error)}`);
+  }
+}
+
+function replaceAll(sink: SourceSink, merged: ReadonlyMap<GroupKind, ReadonlyMap<string, KubeObject>>): boolean {
+  const outcomes: ListOutcome[] = [];
+  for (const kind of new Set([...sink.held(), ...merged.keys()])) {
+    const objects = [...(merged.get(kind)?.values() ?? [])];
+    outcomes.push(sink.replace({ kind, objects, authority: 'authoritative' }));
+  }
+  return outcomes.includes('second-look');
+}
+
+/** Adds and updates all, removes only what this process itself has added before. */
+function applyChanges(
+  sink: SourceSink,
+  before: ReadonlyMap<GroupKind, ReadonlyMap<string, KubeObject>>,
+  after: ReadonlyMap<GroupKind, ReadonlyMap<string, KubeObject>>,
+): boolean {
+  for (const ofKind of after.values()) for (const object of ofKind.values()) sink.upsert(object);
+  for (const [kind, ofKind] of before) {
+    for (const [key, { metadata }] of ofKind) {
+      if (after.get(kind)?.has(key)) continue;
+      sink.remove({ kind, name: metadata.name, ...(metadata.namespace && { namespace: metadata.namespace }) });
+    }
+  }
+  return false;
+}
+
+function duplicate(file: string, kind: GroupKind, key: string): DiscoveryError {
+  const message = `${file}:1: ${kind} ${key} also stands in another file, which comes first`;
+  return new DiscoveryError('invalid-manifest', message, { file, line: 1 });
+}
