@@ -96,6 +96,8 @@ export interface ControlTunables {
   readonly recordRefreshMs: number;
   /** A lookup waits this long for relays, in milliseconds. */
   readonly lookupTimeoutMs: number;
+  /** The same where an older record is at hand, in milliseconds. */
+  readonly staleLookupTimeoutMs: number;
   /** "Nobody knows this node" is remembered this long, in milliseconds. */
   readonly negativeTtlMs: number;
   /** A record confirmed this recently is used without asking anybody, in milliseconds. */
@@ -134,6 +136,7 @@ export const controlDefaults: ControlTunables = {
   recordTtlMs: 7 * 24 * 3_600_000,
   recordRefreshMs: 3_600_000,
   lookupTimeoutMs: 2_000,
+  staleLookupTimeoutMs: 500,
   negativeTtlMs: 1_000,
   freshRecordMs: 60_000,
   maxSubscribersPerRecord: 1_024,

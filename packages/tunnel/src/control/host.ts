@@ -1,6 +1,5 @@
 import { noise } from '@chainsafe/libp2p-noise';
 import { yamux } from '@chainsafe/libp2p-yamux';
-import { autoNAT } from '@libp2p/autonat';
 import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2';
 import { identify } from '@libp2p/identify';
 import type {
@@ -13,10 +12,9 @@ import type {
   PrivateKey,
   Transport,
 } from '@libp2p/interface';
-import { kadDHT } from '@libp2p/kad-dht';
 import { ping } from '@libp2p/ping';
 import type { Multiaddr } from '@multiformats/multiaddr';
-import { createLibp2p } from 'libp2p';
+import { createLibp2p, type ServiceFactoryMap } from 'libp2p';
 import type { ControlTunables } from '../options.ts';
 import type { SocketAddress } from '../types.ts';
 import { toMultiaddr } from './transport/multiaddrs.ts';
@@ -72,6 +70,8 @@ export async function createHost(options: HostOptions): Promise<Host> {
     connectionEncrypters: [noise()],
     streamMuxers: [yamux({ enableKeepAlive: false, streamOptions: YAMUX_STREAMS })],
     connectionProtector: pskProtector(options.psk),
+    // our own dials go past libp2p's queue; what is left would be its attempts to win back lost relays beside ours
+    connectionGater: { denyDialPeer: () => !options.dht && !options.autonat },
     connectionManager: {
       maxConnections: tunables.maxConnections,
       // many agents share one NAT address and come back together when a relay restarts
@@ -86,8 +86,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
       identify: identify({ runOnConnectionOpen: true, maxInboundStreams: 8 }),
       ping: ping(),
       ...(options.serveRelay ? { circuitRelay: circuitRelayServer(relayServerLimits(tunables)) } : {}),
-      ...(options.autonat ? { autonat: autoNAT({ protocolPrefix: 'edgemesh' }) } : {}),
-      ...(options.dht ? { dht: kadDHT({ protocol: DHT_PROTOCOL, clientMode: !options.serveRelay }) } : {}),
+      ...(await optionalServices(options)),
       doors: (components: { transportManager: TransportManager }) => {
         transports = components.transportManager;
         return {};
@@ -103,6 +102,14 @@ export async function createHost(options: HostOptions): Promise<Host> {
       await (circuit as unknown as Reserving).reservationStore.addRelay(relay, 'configured');
     },
   };
+}
+
+/** Loaded only where they are wanted, to spare the memory of small nodes. */
+async function optionalServices({ autonat, dht, serveRelay }: HostOptions): Promise<ServiceFactoryMap> {
+  const services: Record<string, (components: never) => unknown> = {};
+  if (autonat) services.autonat = (await import('@libp2p/autonat')).autoNAT({ protocolPrefix: 'edgemesh' });
+  if (dht) services.dht = (await import('@libp2p/kad-dht')).kadDHT({ protocol: DHT_PROTOCOL, clientMode: !serveRelay });
+  return services as ServiceFactoryMap;
 }
 
 /** libp2p's defaults (15 reservations, 128 KiB, 2 minutes) suit a public network, not relays of one's own. */

@@ -94,6 +94,7 @@ export class Plane implements ManagedControlPlane {
     this.#neighbourhood = new Neighbourhood({ ...parts, links: this.#links, ownPeerId: this.peerId, isConnected });
     const neighbours = {
       relays: () => this.#relays.links().map((link) => link.peerId),
+      onRelays: (listener: () => void) => this.#relays.onChange(listener),
       relaysPending: () => this.#relays.pending(),
       peers: () => [...this.#greeted],
       askLan: () => this.#mdns?.query(),

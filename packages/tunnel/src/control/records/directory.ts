@@ -1,4 +1,4 @@
-import { type Clock, detach, type Logger, messageOf, sleep } from '@edgemesh/core';
+import { type Clock, detach, type Logger, messageOf } from '@edgemesh/core';
 import { TunnelError } from '../../errors.ts';
 import type { ControlTunables } from '../../options.ts';
 import type { NodeRecord } from '../../types.ts';
@@ -11,6 +11,8 @@ import type { RecordStore, StoredRecord } from './store.ts';
 export interface Neighbours {
   /** Connected relays, nearest first. */
   relays(): readonly string[];
+  /** Called when a relay is gained or lost. */
+  onRelays(listener: () => void): () => void;
   /** True while some configured relay is not connected yet but may be soon. */
   relaysPending(): boolean;
   /** Every peer with a control connection that has greeted us, relays included. */
@@ -70,7 +72,9 @@ export class Directory {
     if (stored === undefined && (this.#unknownUntil.get(nodeName) ?? 0) > clock.now()) return undefined;
     if (!isNodeName(nodeName)) return undefined;
     const running = this.#lookups.get(nodeName);
-    const lookup = running ?? this.#lookup(nodeName);
+    const lookup =
+      running ??
+      this.#lookup(nodeName, stored === undefined ? tunables.lookupTimeoutMs : tunables.staleLookupTimeoutMs);
     if (running === undefined) {
       this.#lookups.set(nodeName, lookup);
       detach(
@@ -91,47 +95,52 @@ export class Directory {
   }
 
   /** Asks every relay once, those that connect meanwhile too, until one answers or the time is over. */
-  async #lookup(nodeName: string): Promise<NodeRecord | undefined> {
-    const { store, neighbours, tunables, clock } = this.#deps;
+  async #lookup(nodeName: string, timeoutMs: number): Promise<NodeRecord | undefined> {
+    const { store, neighbours, clock } = this.#deps;
     const over = new AbortController();
-    const timer = clock.after(tunables.lookupTimeoutMs, () => over.abort());
-    const signal = AbortSignal.any([over.signal, this.#deps.signal]);
-    const unhook = store.onRecord(({ record }) => {
-      if (record.nodeName === nodeName) clock.after(SECOND_OPINION_MS, () => over.abort());
+    const timers = [clock.after(timeoutMs, () => over.abort())];
+    const round = new Round(nodeName, AbortSignal.any([over.signal, this.#deps.signal]));
+    const look = () => {
+      this.#askNewRelays(round, look);
+      const cached = store.get(nodeName) !== undefined;
+      // without any relay a stranger may still be found on the LAN within the lookup time
+      const nobodyLeft = round.waiting === 0 && !neighbours.relaysPending() && (cached || round.asked.size > 0);
+      if (nobodyLeft) over.abort();
+    };
+    const unhookRecords = store.onRecord(({ record }) => {
+      if (record.nodeName === nodeName) timers.push(clock.after(SECOND_OPINION_MS, () => over.abort()));
     });
-    try {
-      neighbours.askLan();
-      await this.#askRelays(nodeName, signal);
-    } finally {
-      timer.cancel();
-      unhook();
-      over.abort();
-    }
+    const unhookRelays = neighbours.onRelays(look);
+    neighbours.askLan();
+    look();
+    await aborted(round.signal);
+    unhookRelays();
+    unhookRecords();
+    for (const timer of timers) timer.cancel();
     return store.get(nodeName)?.record;
   }
 
-  async #askRelays(nodeName: string, signal: AbortSignal): Promise<void> {
-    const { neighbours, store, clock, log } = this.#deps;
-    const asked = new Set<string>();
-    let waiting = 0;
-    while (!signal.aborted) {
-      for (const relay of neighbours.relays()) {
-        if (asked.has(relay)) continue;
-        asked.add(relay);
-        waiting++;
-        const question = this.#ask(relay, nodeName, signal).catch((error: unknown) => {
-          log.debug('relay lookup failed', { relay, nodeName, error: messageOf(error) });
-        });
-        detach(
-          'relay lookup',
-          log,
-          question.finally(() => waiting--),
-        );
-      }
-      const known = store.get(nodeName);
-      if (known !== undefined && this.#isFresh(known) && waiting === 0) return;
-      if (waiting === 0 && !neighbours.relaysPending() && (known !== undefined || asked.size > 0)) return;
-      await sleep(10, clock, signal);
+  #askNewRelays(round: Round, done: () => void): void {
+    for (const relay of this.#deps.neighbours.relays()) {
+      if (round.signal.aborted || round.asked.has(relay)) continue;
+      round.asked.add(relay);
+      round.waiting++;
+      const question = this.#ask(relay, round.nodeName, round.signal).then(
+        () => true,
+        (error: unknown) => {
+          const fields = { relay, nodeName: round.nodeName, error: messageOf(error) };
+          this.#deps.log.debug('relay lookup failed', fields);
+          return false;
+        },
+      );
+      detach(
+        'relay lookup',
+        this.#deps.log,
+        question.then(() => {
+          round.waiting--;
+          done();
+        }),
+      );
     }
   }
 
@@ -226,6 +235,24 @@ export class Directory {
     this.#unknownUntil.set(nodeName, until);
     dropOldest(this.#unknownUntil, MAX_NAMES);
   }
+}
+
+/** One lookup on its way. */
+class Round {
+  readonly asked = new Set<string>();
+  waiting = 0;
+  readonly nodeName: string;
+  readonly signal: AbortSignal;
+
+  constructor(nodeName: string, signal: AbortSignal) {
+    this.nodeName = nodeName;
+    this.signal = signal;
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }
 
 function dropOldest(entries: Map<string, unknown> | Set<string>, max: number): void {

@@ -22,6 +22,9 @@ import { fromMultiaddr, plainIp, toMultiaddr } from './multiaddrs.ts';
 import type { SharedPort } from './shared-port.ts';
 import { SocketConnection } from './socket-connection.ts';
 
+/** Message of the error when a dialled address turns out to be this node. */
+export const OWN_ADDRESS = 'the address is our own';
+
 export interface SharedTcpOptions {
   readonly port: SharedPort;
   readonly localPort: number | undefined;
@@ -100,7 +103,7 @@ function explainFailure(raw: SocketConnection, error: unknown, signal: AbortSign
     );
   }
   const message = messageOf(error);
-  if (/dial self/i.test(message)) return new TunnelError('refused', 'the address is our own', { cause: error });
+  if (/dial self/i.test(message)) return new TunnelError('refused', OWN_ADDRESS, { cause: error });
   if (raw.timeline.close !== undefined || /reset|closed|EOF/i.test(message)) {
     const hint = 'the mesh secret probably differs, or the port is not an EdgeMesh port';
     return new TunnelError('secret', `connection closed during the pnet handshake: ${hint} (${message})`, options);
