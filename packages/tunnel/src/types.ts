@@ -146,7 +146,9 @@ export interface ControlPlane extends AsyncDisposable, ControlRpc {
 export type DataPreamble =
   | { readonly kind: 'direct' }
   /** A socket that the relay shall splice with the one that carries the matching ticket. */
-  | { readonly kind: 'ticket'; readonly ticket: Uint8Array };
+  | { readonly kind: 'ticket'; readonly ticket: Uint8Array }
+  /** The caller wants to be told its address as seen from here: one text line `host:port`. */
+  | { readonly kind: 'observe' };
 
 /** How one peer is reached at the moment, for status. */
 export interface PeerStatus {

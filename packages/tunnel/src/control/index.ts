@@ -1,4 +1,5 @@
 export type { ControlKeys, ControlPlaneOptions, ManagedControlPlane, RelayEntry } from './control-options.ts';
 export { createControlPlane } from './control-plane.ts';
 export type { PinConflict } from './state/pins.ts';
+export { fromMultiaddr, toMultiaddr } from './transport/multiaddrs.ts';
 export { DATA_MAGIC, encodePreamble, readPreamble, TICKET_BYTES, writePreamble } from './transport/preamble.ts';

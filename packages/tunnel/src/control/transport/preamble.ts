@@ -21,6 +21,7 @@ export const TICKET_BYTES = 32;
 
 const KIND_DIRECT = 1;
 const KIND_TICKET = 2;
+const KIND_OBSERVE = 3;
 const HEADER_BYTES = DATA_MAGIC.length + 1;
 
 /** What the first bytes of an accepted socket say so far. */
@@ -40,6 +41,7 @@ export function readPreamble(bytes: Uint8Array): PreambleVerdict {
   if (bytes.length < HEADER_BYTES) return { type: 'incomplete' };
   const kind = bytes[DATA_MAGIC.length] as number;
   if (kind === KIND_DIRECT) return { type: 'data', preamble: { kind: 'direct' }, consumed: HEADER_BYTES };
+  if (kind === KIND_OBSERVE) return { type: 'data', preamble: { kind: 'observe' }, consumed: HEADER_BYTES };
   if (kind !== KIND_TICKET) return { type: 'unknown-kind', kind };
   const consumed = HEADER_BYTES + TICKET_BYTES;
   if (bytes.length < consumed) return { type: 'incomplete' };
@@ -51,6 +53,7 @@ export function readPreamble(bytes: Uint8Array): PreambleVerdict {
 /** The bytes that announce a data socket. Throws RangeError when the ticket does not have {@link TICKET_BYTES} bytes. */
 export function encodePreamble(preamble: DataPreamble): Uint8Array {
   if (preamble.kind === 'direct') return Uint8Array.from([...DATA_MAGIC, KIND_DIRECT]);
+  if (preamble.kind === 'observe') return Uint8Array.from([...DATA_MAGIC, KIND_OBSERVE]);
   if (preamble.ticket.length !== TICKET_BYTES) {
     throw new RangeError(`a ticket has ${TICKET_BYTES} bytes, not ${preamble.ticket.length}`);
   }
