@@ -1,0 +1,3 @@
+export { type FrontendPart, planFrontends } from './plan-frontends.ts';
+export * from './plan-rules.ts';
+export * from './rules.ts';
