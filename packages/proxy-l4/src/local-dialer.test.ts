@@ -7,7 +7,7 @@ import { describeByteStream, describeDatagrams, describeDialer, recordStream } f
 import { describe, expect, it } from 'vitest';
 import { createLocalDialer } from './local-dialer.ts';
 import { socketByteStream } from './socket-stream.ts';
-import { startTcpServer, startUdpServer, tcpEcho } from './test-servers.ts';
+import { startTcpServer, startUdpServer, tcpEcho } from './testing/servers.ts';
 
 describeByteStream('a TCP socket', async () => {
   const server = await startTcpServer();

@@ -11,6 +11,7 @@ class SocketStream implements ByteStream {
   private sink: ByteSink | undefined;
   private wasOpen: boolean;
   private corked = false;
+  private paused = false;
   private ending = false;
   private done = false;
   private error: MeshError | undefined;
@@ -48,6 +49,8 @@ class SocketStream implements ByteStream {
     socket.on('drain', () => {
       if (!this.done) sink.drained();
     });
+    // Somebody may have read and paused the socket before (a handshake).
+    if (!this.paused) socket.resume();
   }
 
   write(chunk: Uint8Array): boolean {
@@ -77,11 +80,14 @@ class SocketStream implements ByteStream {
   }
 
   pause(): void {
+    this.paused = true;
     this.socket.pause();
   }
 
   resume(): void {
-    if (!this.done) this.socket.resume();
+    if (!this.paused || this.done) return;
+    this.paused = false;
+    this.socket.resume();
   }
 
   uncork(): void {

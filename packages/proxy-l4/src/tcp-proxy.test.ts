@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createLocalDialer } from './local-dialer.ts';
 import { socketByteStream } from './socket-stream.ts';
 import { createTcpProxy, type TcpProxyDeps, type TcpProxyOptions } from './tcp-proxy.ts';
-import { startTcpServer, tcpEcho } from './test-servers.ts';
+import { startTcpServer, tcpEcho } from './testing/servers.ts';
 import type { Upstream } from './upstream.ts';
 
 let stack = new AsyncDisposableStack();

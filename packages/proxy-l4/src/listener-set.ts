@@ -1,0 +1,124 @@
+import { type Clock, type Logger, messageOf, type Timer } from '@edgemesh/core';
+
+/** An open listener, whatever its protocol. */
+export interface OpenListener extends AsyncDisposable {
+  readonly address: string;
+  readonly port: number;
+}
+
+export interface ListenerSetOptions<Spec> {
+  readonly open: (spec: Spec) => Promise<OpenListener>;
+  /** Called after listeners have come or gone. */
+  readonly changed: () => void;
+  readonly maxListeners: number;
+  readonly retryMs: number;
+  readonly log: Logger;
+  readonly clock: Clock;
+}
+
+interface Entry<Spec> {
+  readonly spec: Spec;
+  /** The work that opens it, or has opened it; resolves to undefined when that failed. */
+  opening: Promise<OpenListener | undefined>;
+  listener?: OpenListener;
+  problem?: string;
+  wanted: boolean;
+}
+
+/** Keeps a set of listeners equal to a wanted set. Opening and closing run in the background; failures are retried. */
+export interface ListenerSet<Spec> extends AsyncDisposable {
+  /** Replaces the wanted set. */
+  want(specs: ReadonlyMap<string, Spec>): void;
+  /** Resolves when everything wanted so far has been opened or has failed. */
+  settled(): Promise<void>;
+  /** Open listeners by key. */
+  open(): Iterable<readonly [key: string, spec: Spec, listener: OpenListener]>;
+  readonly problems: readonly string[];
+}
+
+export function createListenerSet<Spec>(options: ListenerSetOptions<Spec>): ListenerSet<Spec> {
+  const { log, clock } = options;
+  const entries = new Map<string, Entry<Spec>>();
+  const closing = new Set<Promise<void>>();
+  let overflow: string | undefined;
+  let retry: Timer | undefined;
+  let stopped = false;
+
+  const start = (key: string, spec: Spec) => {
+    const entry: Entry<Spec> = { spec, wanted: true, opening: Promise.resolve(undefined) };
+    entry.opening = attempt(key, entry);
+    entries.set(key, entry);
+  };
+
+  const attempt = async (key: string, entry: Entry<Spec>): Promise<OpenListener | undefined> => {
+    try {
+      const listener = await options.open(entry.spec);
+      if (entry.wanted) {
+        entry.listener = listener;
+        delete entry.problem;
+        options.changed();
+      }
+      return listener;
+    } catch (error) {
+      const problem = messageOf(error);
+      if (entry.problem !== problem) log.warn('listener not opened, will retry', { listener: key, error: problem });
+      entry.problem = problem;
+      if (!stopped) retry ??= clock.after(options.retryMs, retryFailed);
+      return undefined;
+    }
+  };
+
+  const retryFailed = () => {
+    retry = undefined;
+    for (const [key, entry] of entries) {
+      if (entry.problem !== undefined && entry.listener === undefined) entry.opening = attempt(key, entry);
+    }
+  };
+
+  const close = (key: string, entry: Entry<Spec>) => {
+    entry.wanted = false;
+    entries.delete(key);
+    const work = entry.opening
+      .then((listener) => listener?.[Symbol.asyncDispose]())
+      .catch((error: unknown) => log.error('listener not closed', { listener: key, error: messageOf(error) }))
+      .finally(() => closing.delete(work));
+    closing.add(work);
+  };
+
+  return {
+    want(specs) {
+      if (stopped) return;
+      let closedAny = false;
+      const keys = [...specs.keys()].sort().slice(0, options.maxListeners);
+      const allowed = new Set(keys);
+      for (const [key, entry] of entries) {
+        if (allowed.has(key)) continue;
+        close(key, entry);
+        closedAny = true;
+      }
+      for (const key of keys) if (!entries.has(key)) start(key, specs.get(key) as Spec);
+      const missing = specs.size - keys.length;
+      overflow = missing > 0 ? `${missing} listeners exceed the limit of ${options.maxListeners}` : undefined;
+      if (overflow !== undefined) log.warn('too many listeners', { missing, limit: options.maxListeners });
+      if (closedAny) options.changed();
+    },
+    async settled() {
+      await Promise.all([...entries.values()].map((entry) => entry.opening));
+    },
+    *open() {
+      for (const [key, { spec, listener }] of entries) if (listener !== undefined) yield [key, spec, listener] as const;
+    },
+    get problems() {
+      const failed = [...entries].flatMap(([key, { problem }]) =>
+        problem === undefined ? [] : [`${key}: ${problem}`],
+      );
+      return overflow === undefined ? failed : [...failed, overflow];
+    },
+    async [Symbol.asyncDispose]() {
+      stopped = true;
+      retry?.cancel();
+      for (const [key, entry] of entries) close(key, entry);
+      await Promise.all(closing);
+    },
+  };
+}

@@ -1,0 +1,288 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import type { Endpoint, ServicePort } from '@edgemesh/core';
+import { createServiceBalancer, eligibleEndpoints, policyFromService } from '@edgemesh/lb';
+import { createFakeClock } from '@edgemesh/testkit';
+import { makeEndpoint, recordDatagrams, recordStream } from '@edgemesh/testkit/conformance';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createLocalDialer } from './local-dialer.ts';
+import {
+  createServiceProxy,
+  type PortMapping,
+  type ServiceProxyDeps,
+  type ServiceProxyOptions,
+} from './service-proxy.ts';
+import type { Balancing } from './service-upstream.ts';
+import { createTestCatalog, makeService, type TestCatalog } from './testing/catalog.ts';
+import { startTcpServer, startUdpServer } from './testing/servers.ts';
+
+let stack = new AsyncDisposableStack();
+beforeEach(() => {
+  stack = new AsyncDisposableStack();
+});
+afterEach(() => stack.disposeAsync());
+
+const http: ServicePort = { name: 'http', protocol: 'TCP', port: 80 };
+const dns: ServicePort = { name: 'dns', protocol: 'UDP', port: 53 };
+const sticky = { sessionAffinity: { type: 'ClientIP', timeoutSeconds: 60 } } as const;
+
+const balancing: Balancing = {
+  policyKey: (service) => JSON.stringify(policyFromService(service)),
+  createBalancer: (service) => createServiceBalancer(policyFromService(service)),
+  eligible: (service, endpoints, port) =>
+    eligibleEndpoints(service, endpoints, port.name, { nodeName: 'me', protocol: port.protocol }),
+};
+
+/** A server that says its name, and its endpoint. */
+async function named(name: string): Promise<Endpoint> {
+  const server = await startTcpServer((socket) => socket.end(name));
+  stack.defer(server.dispose);
+  return makeEndpoint('127.0.0.1', { port: server.port });
+}
+
+async function proxy(catalog: TestCatalog, options: ServiceProxyOptions = {}, deps: Partial<ServiceProxyDeps> = {}) {
+  const dialer = createLocalDialer();
+  const started = await createServiceProxy({ drainMs: 20, ...options }, { catalog, balancing, dialer, ...deps });
+  stack.defer(async () => {
+    await started[Symbol.asyncDispose]();
+    for (let i = 0; i < 100 && dialer.openStreams + dialer.openChannels > 0; i++) await new Promise(setImmediate);
+    expect([dialer.openStreams, dialer.openChannels, started.mappings.length]).toEqual([0, 0, 0]);
+  });
+  return started;
+}
+
+/** What a server sends before it ends, or the code of the error. */
+async function read(port: number, host = '127.0.0.1'): Promise<string> {
+  const socket = connect({ port, host });
+  let text = '';
+  socket.on('data', (chunk) => {
+    text += chunk;
+  });
+  return await new Promise((resolve) => {
+    socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''));
+    socket.on('end', () => resolve(text));
+  });
+}
+
+const mapped = { listeners: { mode: 'mapped', address: '127.0.0.1' } } as const;
+
+describe('the upstreams of the service proxy', () => {
+  it('follow the catalog without being asked for again', async () => {
+    const catalog = createTestCatalog();
+    const [a, b] = [await named('a'), await named('b')];
+    catalog.put(makeService('web', [http]), [a]);
+    const services = await proxy(catalog);
+    const web = services.upstream('shop/web', 'http', 'TCP');
+    if (web === undefined) throw new Error('no upstream');
+    const ask = async () => {
+      const stream = recordStream(services.dial(web, { sourceIp: '10.0.0.1' }));
+      await stream.until((s) => s.ended || s.closed, 'the end');
+      stream.end();
+      await stream.untilClosed();
+      return stream.error?.code ?? stream.text();
+    };
+    expect(await ask()).toBe('a');
+    catalog.put(makeService('web', [http]), [b]);
+    expect(await ask()).toBe('b');
+    catalog.put(makeService('web', [http]), [{ ...b, ready: false, serving: false }]);
+    expect(await ask()).toBe('no-endpoints');
+    catalog.remove('shop/web');
+    expect(await ask()).toBe('no-endpoints');
+    expect(services.upstream('shop/web', 'http', 'TCP')).toBeUndefined();
+    catalog.put(makeService('web', [http]), [a]);
+    expect(await ask()).toBe('a');
+  });
+
+  it('keep affinity while other things change, and start anew with another policy', async () => {
+    const catalog = createTestCatalog();
+    const endpoints = Array.from({ length: 50 }, (_, i) => makeEndpoint(`10.0.0.${i}`));
+    catalog.put(makeService('web', [http], sticky), endpoints);
+    const created: string[] = [];
+    const counting: Balancing = {
+      ...balancing,
+      createBalancer(service, port) {
+        created.push(service.name);
+        return balancing.createBalancer(service, port);
+      },
+    };
+    const services = await proxy(catalog, {}, { balancing: counting });
+    const web = services.upstream('shop/web', 'http', 'TCP');
+    const own = web?.pick({ sourceIp: '10.9.9.9' });
+    for (let i = 0; i < 20; i++) {
+      catalog.put(makeService('web', [http], { ...sticky, labels: { round: String(i) } }), [
+        ...endpoints.filter((e) => e === own || Number(e.address.split('.')[3]) > i),
+      ]);
+      expect(web?.pick({ sourceIp: '10.9.9.9' })).toBe(own);
+    }
+    expect(created).toEqual(['web']);
+    catalog.put(makeService('web', [http]));
+    web?.pick({});
+    expect(created).toEqual(['web', 'web']);
+  });
+
+  it('give the balancer the same array while the endpoints stay the same', async () => {
+    const catalog = createTestCatalog();
+    catalog.put(makeService('web', [http]), [makeEndpoint('10.0.0.1'), makeEndpoint('10.0.0.2')]);
+    const arrays = new Set<readonly Endpoint[]>();
+    const services = await proxy(
+      catalog,
+      {},
+      {
+        balancing: {
+          ...balancing,
+          createBalancer: () => ({
+            pick(candidates) {
+              arrays.add(candidates);
+              return candidates[0];
+            },
+          }),
+        },
+      },
+    );
+    const web = services.upstream('shop/web', 'http', 'TCP');
+    for (let i = 0; i < 5; i++) {
+      web?.pick({});
+      catalog.touch();
+    }
+    expect(arrays.size).toBe(1);
+  });
+
+  it('are found by ClusterIP and port', async () => {
+    const catalog = createTestCatalog();
+    catalog.put(makeService('web', [http, dns], { clusterIPs: ['10.96.0.7', 'fd00::7'] }), []);
+    const services = await proxy(catalog);
+    expect(services.upstreamAt('fd00::7', 53, 'UDP')?.name).toBe('shop/web:dns');
+    expect(services.upstreamAt('10.96.0.7', 53, 'TCP')).toBeUndefined();
+    expect(services.upstreamAt('10.96.0.8', 80, 'TCP')).toBeUndefined();
+  });
+});
+
+describe('mapped listeners', () => {
+  it('stand for each Service port, come and go with it, and tell about it', async () => {
+    const catalog = createTestCatalog();
+    const udp = await startUdpServer();
+    stack.defer(udp.dispose);
+    const web = await named('web');
+    catalog.put(makeService('web', [http]), [web]);
+    const services = await proxy(catalog, mapped);
+    const seen: (readonly PortMapping[])[] = [];
+    services.onMappings((mappings) => seen.push(mappings));
+    const until = async (test: () => boolean) => {
+      while (!test()) await new Promise(setImmediate);
+    };
+    expect(services.mappings).toMatchObject([
+      { serviceId: 'shop/web', portName: 'http', protocol: 'TCP', servicePort: 80, listenAddress: '127.0.0.1' },
+    ]);
+    const [first] = services.mappings as [PortMapping];
+    expect(await read(first.listenPort)).toBe('web');
+
+    catalog.put(makeService('names', [dns]), [
+      makeEndpoint('127.0.0.1', { port: udp.port, protocol: 'UDP', portName: 'dns' }),
+    ]);
+    await until(() => services.mappings.length === 2);
+    const names = services.mappings.find((m) => m.serviceId === 'shop/names') as PortMapping;
+    const channel = recordDatagrams(
+      createLocalDialer().openDatagrams({ address: '127.0.0.1', port: names.listenPort }),
+    );
+    channel.send('question');
+    await channel.until((c) => c.messages.length === 1, 'an answer');
+    channel.close();
+
+    catalog.touch();
+    expect(services.mappings.find((m) => m.serviceId === 'shop/web')).toEqual(first);
+    catalog.remove('shop/web');
+    expect(services.mappings.map((m) => m.serviceId)).toEqual(['shop/names']);
+    expect(seen.at(-1)).toBe(services.mappings);
+    expect(await read(first.listenPort)).toBe('ECONNREFUSED');
+  });
+
+  it('reset at once while a Service has no endpoint', async () => {
+    const catalog = createTestCatalog();
+    catalog.put(makeService('web', [http]), []);
+    const services = await proxy(catalog, mapped);
+    expect(await read((services.mappings[0] as PortMapping).listenPort)).toBe('ECONNRESET');
+  });
+
+  it('leave out what is not proxied, what is filtered, and what exceeds the limit, and say so', async () => {
+    const catalog = createTestCatalog();
+    catalog.put(makeService('headless', [http], { headless: true, clusterIPs: [] }), []);
+    catalog.put(makeService('outside', [http], { type: 'ExternalName', clusterIPs: [] }), []);
+    catalog.put(makeService('odd', [{ ...http, protocol: 'SCTP' }]), []);
+    catalog.put(makeService('hidden', [http], { labels: { hidden: '' } }), []);
+    for (let i = 0; i < 5; i++) catalog.put(makeService(`web-${i}`, [http]), []);
+    const services = await proxy(catalog, {
+      ...mapped,
+      maxListeners: 3,
+      include: (service) => !('hidden' in service.labels),
+    });
+    expect(services.mappings.map((m) => m.serviceId)).toEqual(['shop/web-0', 'shop/web-1', 'shop/web-2']);
+    expect(services.problems).toEqual(['2 listeners exceed the limit of 3']);
+    catalog.remove('shop/web-1');
+    while (services.mappings.length < 3) await new Promise(setImmediate);
+    expect(services.mappings.map((m) => m.serviceId)).toEqual(['shop/web-0', 'shop/web-2', 'shop/web-3']);
+  });
+
+  it('survive a storm of changes and end up right', async () => {
+    const catalog = createTestCatalog();
+    const services = await proxy(catalog, mapped);
+    for (let round = 0; round < 20; round++) {
+      for (let i = 0; i < 5; i++) catalog.put(makeService(`web-${i}`, round % 2 ? [http] : [http, dns]), []);
+      if (round % 3 === 0) catalog.remove('shop/web-2');
+      if (round % 5 === 0) await new Promise(setImmediate);
+    }
+    while (services.mappings.length < 5) await new Promise(setImmediate);
+    expect(services.mappings.map((m) => `${m.serviceId} ${m.portName}`).sort()).toEqual(
+      [0, 1, 2, 3, 4].map((i) => `shop/web-${i} http`),
+    );
+  });
+});
+
+describe('loopback listeners', () => {
+  it('listen on the ClusterIP itself, and only on loopback addresses', async () => {
+    const catalog = createTestCatalog();
+    const probe = await startTcpServer(undefined, '127.77.0.1');
+    const { port } = probe;
+    await probe.dispose();
+    catalog.put(makeService('web', [{ ...http, port }], { clusterIPs: ['127.77.0.1', '10.96.0.1'] }), [
+      await named('web'),
+    ]);
+    const services = await proxy(catalog, { listeners: { mode: 'loopback' } });
+    expect(services.mappings).toHaveLength(1);
+    expect(await read(port, '127.77.0.1')).toBe('web');
+  });
+
+  it('are opened later when the port is taken now', async () => {
+    const catalog = createTestCatalog();
+    const clock = createFakeClock();
+    const squatter = await startTcpServer(undefined, '127.77.0.2');
+    catalog.put(makeService('web', [{ ...http, port: squatter.port }], { clusterIPs: ['127.77.0.2'] }), [
+      await named('web'),
+    ]);
+    const services = await proxy(catalog, { listeners: { mode: 'loopback' } }, { clock });
+    expect(services.mappings).toHaveLength(0);
+    expect(services.problems[0]).toMatch(/shop\/web .*EADDRINUSE/);
+    await squatter.dispose();
+    clock.advance(10_000);
+    while (services.mappings.length === 0) await new Promise(setImmediate);
+    expect(services.problems).toEqual([]);
+    expect(await read(squatter.port, '127.77.0.2')).toBe('web');
+  });
+});
+
+describe('disposing the service proxy', () => {
+  it('closes listeners, resets what does not end, and leaves the catalog alone', async () => {
+    const catalog = createTestCatalog();
+    const target = await startTcpServer((socket) => void socket.resume());
+    stack.defer(target.dispose);
+    catalog.put(makeService('web', [http]), [makeEndpoint('127.0.0.1', { port: target.port })]);
+    const services = await proxy(catalog, mapped);
+    const { listenPort } = services.mappings[0] as PortMapping;
+    const client = connect({ port: listenPort, host: '127.0.0.1' });
+    await once(client, 'connect');
+    const failed = once(client, 'error');
+    await services[Symbol.asyncDispose]();
+    expect(((await failed) as [NodeJS.ErrnoException])[0].code).toBe('ECONNRESET');
+    catalog.put(makeService('late', [http]), []);
+    expect(services.mappings).toEqual([]);
+  });
+});
