@@ -75,6 +75,15 @@ describe('forwarding', () => {
     expect(upstream.asked).toHaveLength(2);
   });
 
+  it('asks upstreams by IPv6 as well, over both transports', async () => {
+    await using upstream = await createFakeUpstream(0, '::1');
+    upstream.answer = ({ name }) => ({ ...a(name, 60, '192.0.2.1'), truncated: name.startsWith('big') });
+    await using server = await start([], { upstreams: [`[::1]:${upstream.port}`] });
+    expect((await ask(server, 'six.test', 'A')).answers).toHaveLength(1);
+    expect((await ask(server, 'big.test', 'A')).answers).toHaveLength(1);
+    expect(server.status().upstreams).toMatchObject([{ address: '::1', port: upstream.port, state: 'up' }]);
+  });
+
   it('goes on by TCP only when the answer is truncated, and pipelines there', async () => {
     await using upstream = await createFakeUpstream();
     const addresses = Array.from({ length: 60 }, (_, i) => `192.0.2.${i}`);

@@ -31,11 +31,11 @@ export interface FakeUpstream extends AsyncDisposable {
 }
 
 /** Answers A questions with 192.0.2.1 and TTL 60 unless told otherwise; probes always get NXDOMAIN. */
-export async function createFakeUpstream(port = 0): Promise<FakeUpstream> {
+export async function createFakeUpstream(port = 0, host = '127.0.0.1'): Promise<FakeUpstream> {
   const asked: FakeQuestion[] = [];
   let closed = false;
   const sockets = new Set<{ destroy(): void }>();
-  const { udp, tcp, bound } = await openPair(port);
+  const { udp, tcp, bound } = await openPair(port, host);
   const handle = async (raw: Buffer, transport: 'udp' | 'tcp'): Promise<Buffer | undefined> => {
     const query = packet.decode(raw);
     const { name = '', type = '' } = query.questions?.[0] ?? {};
@@ -64,7 +64,7 @@ export async function createFakeUpstream(port = 0): Promise<FakeUpstream> {
     sockets.add(socket);
   });
   const upstream = {
-    address: '127.0.0.1',
+    address: host,
     port: bound,
     asked,
     answer: (question: FakeQuestion): FakeReply | undefined | Promise<FakeReply | undefined> =>
@@ -80,15 +80,15 @@ export async function createFakeUpstream(port = 0): Promise<FakeUpstream> {
 }
 
 /** One port for both transports; another one when the kernel's choice for UDP is taken for TCP. */
-async function openPair(port: number): Promise<{ udp: Socket; tcp: Server; bound: number }> {
+async function openPair(port: number, host: string): Promise<{ udp: Socket; tcp: Server; bound: number }> {
   for (;;) {
-    const udp = createSocket('udp4');
-    await new Promise<void>((resolve) => udp.bind(port, '127.0.0.1', resolve));
+    const udp = createSocket(host.includes(':') ? 'udp6' : 'udp4');
+    await new Promise<void>((resolve) => udp.bind(port, host, resolve));
     const bound = udp.address().port;
     const tcp = createServer();
     const free = await new Promise<boolean>((resolve) => {
       tcp.once('error', () => resolve(false));
-      tcp.listen(bound, '127.0.0.1', () => resolve(true));
+      tcp.listen(bound, host, () => resolve(true));
     });
     if (free) return { udp, tcp, bound };
     await closeUdp(udp);
