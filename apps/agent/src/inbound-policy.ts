@@ -1,0 +1,98 @@
+import {
+  type Catalog,
+  type CatalogView,
+  type Dialer,
+  type Endpoint,
+  MeshError,
+  type Metrics,
+  type ServiceId,
+} from '@edgemesh/core';
+import type { InboundHandler, InboundRequest } from '@edgemesh/tunnel';
+
+export interface InboundPolicyOptions {
+  readonly view: CatalogView;
+  /** This node. */
+  readonly nodeName: string;
+  /** Connects to the targets that are allowed. */
+  readonly local: Dialer;
+  /** Beyond endpoints: what the configuration opens, SSH for SOCKS users for example. */
+  readonly alsoAllowed?: (request: InboundRequest) => boolean;
+  readonly metrics: Metrics;
+}
+
+type Key = `${'TCP' | 'UDP'} ${string} ${number}`;
+
+/**
+ * What peers may reach through this node: endpoints of Services that the catalog places here, and what the configuration
+ * opens. Everything else is refused with a reason that says what to look at, and counted.
+ */
+export function createInboundPolicy(options: InboundPolicyOptions): InboundHandler & Disposable {
+  const allowed = new AllowedEndpoints(options.view, options.nodeName);
+  const refused = options.metrics.counter({
+    name: 'edgemesh_inbound_refused_total',
+    help: 'Streams of peers to targets that this node does not serve.',
+    labels: ['peer'],
+  });
+  const check = (request: InboundRequest): MeshError | undefined => {
+    const protocol = request.kind === 'udp' ? 'UDP' : 'TCP';
+    if (request.kind !== 'packets' && allowed.has(`${protocol} ${request.address} ${request.port}`)) return undefined;
+    if (options.alsoAllowed?.(request)) return undefined;
+    refused.with(request.nodeName).add();
+    const target = request.kind === 'packets' ? 'packets' : `${protocol} ${request.address}:${request.port}`;
+    const known = `node ${options.nodeName} knows ${allowed.size} endpoints of its own, this is none of them`;
+    // The caller's catalog may be ahead of ours, or ours ahead of his: another endpoint may do.
+    return new MeshError('forbidden', `${target}: ${known}`, { retryable: true });
+  };
+  return {
+    openStream: (request) => check(request) ?? options.local.dial({ address: request.address, port: request.port }),
+    openDatagrams: (request) =>
+      check(request) ?? options.local.openDatagrams({ address: request.address, port: request.port }),
+    [Symbol.dispose]: () => allowed[Symbol.dispose](),
+  };
+}
+
+/** The endpoints of one node as a set, kept current by what changes. */
+class AllowedEndpoints implements Disposable {
+  readonly #nodeName: string;
+  readonly #byService = new Map<ServiceId, readonly Key[]>();
+  /** How many Services have this endpoint. */
+  readonly #counts = new Map<Key, number>();
+  readonly #unsubscribe: () => void;
+
+  constructor(view: CatalogView, nodeName: string) {
+    this.#nodeName = nodeName;
+    for (const id of view.current.endpoints.keys()) this.#update(view.current, id);
+    this.#unsubscribe = view.subscribe((catalog, change) => {
+      for (const id of change.services) this.#update(catalog, id);
+    });
+  }
+
+  get size(): number {
+    return this.#counts.size;
+  }
+
+  has(key: Key): boolean {
+    return this.#counts.has(key);
+  }
+
+  #update(catalog: Catalog, id: ServiceId): void {
+    const before = this.#byService.get(id) ?? [];
+    const after = (catalog.endpoints.get(id) ?? []).filter((e) => e.nodeName === this.#nodeName).map(keyOf);
+    for (const key of after) this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
+    for (const key of before) {
+      const left = (this.#counts.get(key) ?? 1) - 1;
+      if (left === 0) this.#counts.delete(key);
+      else this.#counts.set(key, left);
+    }
+    if (after.length === 0) this.#byService.delete(id);
+    else this.#byService.set(id, after);
+  }
+
+  [Symbol.dispose](): void {
+    this.#unsubscribe();
+  }
+}
+
+function keyOf(endpoint: Endpoint): Key {
+  return `${endpoint.protocol === 'UDP' ? 'UDP' : 'TCP'} ${endpoint.address} ${endpoint.port}`;
+}

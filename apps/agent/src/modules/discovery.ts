@@ -1,0 +1,77 @@
+import type { AgentConfig } from '@edgemesh/config';
+import type { Logger, Metrics } from '@edgemesh/core';
+import { createDiscovery, type Discovery, type Source } from '@edgemesh/discovery';
+import {
+  CORE_RESOURCES,
+  createKubernetesSource,
+  GATEWAY_API_RESOURCES,
+  ISTIO_RESOURCES,
+  inClusterConnection,
+  type KubeConnection,
+} from '@edgemesh/discovery/kubernetes';
+import { createManifestSource } from '@edgemesh/discovery/manifests';
+
+type KubeConfig = AgentConfig['kubeAPIConfig'];
+
+/** Where the original's metaServer listens; with a folder of manifests and no other word of a cluster, it is not asked. */
+const DEFAULT_META_SERVER = 'http://127.0.0.1:10550';
+
+export interface DiscoveryModuleOptions {
+  readonly config: AgentConfig;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/** The catalog, fed from the folder of manifests, the API server or the metaServer, whichever the configuration names. */
+export function startDiscovery(options: DiscoveryModuleOptions): Promise<Discovery> {
+  const { config, log, metrics } = options;
+  return createDiscovery({
+    sources: [...manifestSources(options), ...kubernetesSources(options)],
+    snapshotFile: `${config.commonConfig.dataDir}/catalog.json`,
+    log,
+    metrics,
+  });
+}
+
+function manifestSources({ config, log }: DiscoveryModuleOptions): Source[] {
+  const directory = config.commonConfig.manifestDir;
+  return directory === '' ? [] : [createManifestSource({ directory, log })];
+}
+
+function kubernetesSources({ config, env, log, metrics }: DiscoveryModuleOptions): Source[] {
+  const origin = kubernetesOrigin(config, env);
+  if (origin === undefined) return [];
+  const resources = [...CORE_RESOURCES, ...ISTIO_RESOURCES];
+  if (config.modules.edgeGateway.enable && origin.mode === 'apiserver') resources.push(...GATEWAY_API_RESOURCES);
+  return [createKubernetesSource({ ...origin, resources, log, metrics })];
+}
+
+/**
+ * Which API the objects come from. An address or kubeconfig in the configuration wins; a pod of a cloud node has the API
+ * server in its environment; everything else is an edge node with KubeEdge's metaServer.
+ */
+export function kubernetesOrigin(
+  config: Pick<AgentConfig, 'kubeAPIConfig' | 'commonConfig'>,
+  env: Readonly<Record<string, string | undefined>>,
+): { readonly mode: 'apiserver' | 'metaserver'; readonly connection: KubeConnection } | undefined {
+  const { master, kubeConfig, metaServer } = config.kubeAPIConfig;
+  if (kubeConfig !== '') return { mode: 'apiserver', connection: { kubeconfig: kubeConfig } };
+  if (master !== '') return { mode: 'apiserver', connection: { server: master } };
+  const configured = metaServer.server !== DEFAULT_META_SERVER || metaServer.security.requireAuthorization;
+  if (!configured && config.commonConfig.manifestDir !== '') return undefined;
+  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port = '443' } = env;
+  if (!configured && host) return { mode: 'apiserver', connection: inClusterConnection({ host, port }) };
+  return { mode: 'metaserver', connection: metaServerConnection(metaServer) };
+}
+
+function metaServerConnection({ server, security }: KubeConfig['metaServer']): KubeConnection {
+  if (!security.requireAuthorization) return { server };
+  return {
+    server: server === DEFAULT_META_SERVER ? server.replace('http:', 'https:') : server,
+    caFile: security.tlsCaFile,
+    certFile: security.tlsCertFile,
+    keyFile: security.tlsPrivateKeyFile,
+    insecureSkipTlsVerify: security.insecureSkipTLSVerify,
+  };
+}

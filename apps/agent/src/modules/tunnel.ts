@@ -1,0 +1,63 @@
+import { networkInterfaces } from 'node:os';
+import type { AgentConfig } from '@edgemesh/config';
+import { createTunnel, type InboundHandler, readMeshSecrets, type Tunnel } from '@edgemesh/tunnel';
+import type { AgentContext } from '../context.ts';
+
+type TunnelConfig = AgentConfig['modules']['edgeTunnel'];
+
+/** Starts the tunnel as the configuration says. A node that `relayNodes` names relays for the others. */
+export async function startTunnel(context: AgentContext, inbound: InboundHandler): Promise<Tunnel> {
+  const { config, nodeName } = context;
+  const tunnel = config.modules.edgeTunnel;
+  const here = tunnel.relayNodes.find((relay) => relay.nodeName === nodeName);
+  return createTunnel(
+    {
+      nodeName,
+      stateDir: `${config.commonConfig.dataDir}/tunnel`,
+      secrets: await readMeshSecrets(tunnel.psk),
+      session: sessionLimits(tunnel.tunnelLimitConfig),
+      relay: {
+        maxCircuits: tunnel.relay.maxCircuits,
+        maxCircuitsPerPeer: tunnel.relay.maxCircuitsPerPeer,
+        maxBytesPerSecondPerPeer: tunnel.relay.bandwidthPerPeer,
+        circuitIdleMs: tunnel.relay.idleTimeout * 1000,
+      },
+      control: {
+        listen: listenAddresses(tunnel),
+        relays: relaysFor(tunnel, nodeName),
+        advertise: [...tunnel.advertiseAddress, ...(here?.advertiseAddress ?? [])],
+        mdns: tunnel.mdns,
+        serveRelay: here !== undefined,
+        listenInterfaces: tunnel.listenInterfaces,
+        extraFilteredInterfaces: [config.commonConfig.bridgeDeviceName, ...tunnel.extraFilteredInterfaces],
+      },
+    },
+    { inbound, log: context.log, metrics: context.metrics },
+  );
+}
+
+/** The relays of the configuration without this node itself. */
+export function relaysFor(tunnel: TunnelConfig, nodeName: string) {
+  return tunnel.relayNodes
+    .filter((relay) => relay.nodeName !== nodeName)
+    .map((relay) => ({ nodeName: relay.nodeName, addresses: relay.advertiseAddress }));
+}
+
+function listenAddresses(tunnel: TunnelConfig) {
+  const hosts = tunnel.listenAddress.length > 0 ? tunnel.listenAddress : hasIpv6() ? ['0.0.0.0', '::'] : ['0.0.0.0'];
+  return hosts.map((host) => ({ host, port: tunnel.listenPort }));
+}
+
+function hasIpv6(): boolean {
+  return Object.values(networkInterfaces()).some((list) => list?.some(({ family }) => family === 'IPv6'));
+}
+
+function sessionLimits(limits: TunnelConfig['tunnelLimitConfig']) {
+  if (!limits.enable) return {};
+  return {
+    maxStreamsIn: limits.tunnelBaseStreamIn,
+    maxStreamsOut: limits.tunnelBaseStreamOut,
+    maxStreamsInPerPeer: limits.tunnelPeerBaseStreamIn,
+    maxStreamsOutPerPeer: limits.tunnelPeerBaseStreamOut,
+  };
+}
