@@ -10,6 +10,7 @@ export class SimLink implements CarrierLink {
   readonly peerId: string;
   readonly path: PathKind;
   readonly remoteAddress = 'sim';
+  readonly batchBytes = 131_072;
   readonly initiator: boolean;
   far: SimLink | undefined;
   /** Bytes on their way to this end. */
@@ -93,7 +94,13 @@ export class SimLink implements CarrierLink {
 }
 
 /** Two ends of one simulated carrier between peers `a` and `b`. */
-export function simPair(a: string, b: string, path: PathKind, dialledBy: 'a' | 'b', capacity = 65_536): [SimLink, SimLink] {
+export function simPair(
+  a: string,
+  b: string,
+  path: PathKind,
+  dialledBy: 'a' | 'b',
+  capacity = 65_536,
+): [SimLink, SimLink] {
   const atA = new SimLink(b, path, dialledBy === 'a', capacity);
   const atB = new SimLink(a, path, dialledBy === 'b', capacity);
   atA.far = atB;

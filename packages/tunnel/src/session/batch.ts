@@ -1,31 +1,47 @@
 import type { ReplayLog } from './replay-log.ts';
 import { HEADER_BYTES, MAX_PACKET_BYTES, putHeader } from './wire.ts';
 
-/** Memory that batches are cut from; a fresh one when it is full. Larger slabs mean fewer, smaller ones less waste. */
+/** Memory that batches are cut from; another slab when it is full. */
 const SLAB_BYTES = 524_288;
 /** Room for any one frame. */
 const FRAME_ROOM = HEADER_BYTES + MAX_PACKET_BYTES;
+/** Used slabs that wait to be used again; what is in flight on a fast LAN. */
+const MAX_WAITING_SLABS = 8;
+
+interface UsedSlab {
+  readonly slab: Buffer;
+  /** Session offset of the last numbered byte in it. */
+  readonly end: number;
+}
 
 /**
  * Puts frames side by side into one buffer, which one TLS write takes, and which the replay log keeps: one copy, and no
- * object per frame. Shared by all sessions of a table; a batch is made within one call.
+ * object per frame. Slabs are used again, for fresh memory costs page faults and garbage collection at every gigabit: a
+ * slab is free once the peer has acknowledged bytes of a later one, because then all of it has left this process.
  */
 export class BatchWriter {
-  private slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+  private readonly log: ReplayLog;
+  private slab: Buffer | undefined;
   private at = 0;
   private batchStart = 0;
   /** Where the numbered bytes begin that the log does not have yet. */
   private runStart = 0;
-  private log: ReplayLog | undefined;
+  private used: UsedSlab[] = [];
 
-  begin(log: ReplayLog): void {
-    if (this.slab.length - this.at < 2 * FRAME_ROOM) {
-      this.slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
-      this.at = 0;
-    }
+  constructor(log: ReplayLog) {
     this.log = log;
+  }
+
+  begin(): void {
+    if (this.slab === undefined || this.slab.length - this.at < 2 * FRAME_ROOM) this.nextSlab();
     this.batchStart = this.at;
     this.runStart = this.at;
+  }
+
+  /** Another carrier is used now. What the last one still holds of our memory must not change any more. */
+  forgetSlabs(): void {
+    this.slab = undefined;
+    this.used = [];
   }
 
   /** Bytes in the batch so far. */
@@ -35,7 +51,7 @@ export class BatchWriter {
 
   /** False when the next frame needs a new batch. */
   get hasRoom(): boolean {
-    return this.slab.length - this.at >= FRAME_ROOM;
+    return (this.slab as Buffer).length - this.at >= FRAME_ROOM;
   }
 
   /** A numbered frame with `length` bytes of `payload` from `from` on. */
@@ -54,19 +70,31 @@ export class BatchWriter {
   finish(): Buffer | undefined {
     this.endRun();
     if (this.at === this.batchStart) return undefined;
-    return this.slab.subarray(this.batchStart, this.at);
+    return (this.slab as Buffer).subarray(this.batchStart, this.at);
+  }
+
+  private nextSlab(): void {
+    if (this.slab !== undefined) {
+      this.used.push({ slab: this.slab, end: this.log.end });
+      if (this.used.length > MAX_WAITING_SLABS) this.used.shift();
+    }
+    const oldest = this.used[0];
+    const isFree = oldest !== undefined && this.log.start > oldest.end;
+    this.slab = isFree ? (this.used.shift() as UsedSlab).slab : Buffer.allocUnsafeSlow(SLAB_BYTES);
+    this.at = 0;
   }
 
   private endRun(): void {
-    if (this.at > this.runStart) this.log?.append(this.slab.subarray(this.runStart, this.at));
+    if (this.at > this.runStart) this.log.append((this.slab as Buffer).subarray(this.runStart, this.at));
     this.runStart = this.at;
   }
 
   private put(type: number, id: number, payload: Uint8Array, from: number, length: number): void {
-    putHeader(this.slab, this.at, type, id, length);
+    const slab = this.slab as Buffer;
+    putHeader(slab, this.at, type, id, length);
     this.at += HEADER_BYTES;
     if (length === 0) return;
-    this.slab.set(from === 0 && length === payload.length ? payload : payload.subarray(from, from + length), this.at);
+    slab.set(from === 0 && length === payload.length ? payload : payload.subarray(from, from + length), this.at);
     this.at += length;
   }
 }

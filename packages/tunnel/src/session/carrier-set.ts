@@ -259,7 +259,9 @@ export class CarrierSet {
     this.startsSent++;
     carrier.replayAt = log.start;
     carrier.replayEnd = log.end;
-    carrier.link.write(encodeFrame(FRAME.start, 0, encodeStart({ number: this.startsSent, from: log.start, to: log.end })));
+    carrier.link.write(
+      encodeFrame(FRAME.start, 0, encodeStart({ number: this.startsSent, from: log.start, to: log.end })),
+    );
     this.discardUnused(previous);
     this.host.onOutbound(carrier, undefined);
   }

@@ -18,6 +18,8 @@ export interface CarrierLink extends Carrier {
   write(bytes: Buffer): void;
   /** True while so much is queued that more would only wait: write, but do not feed it. */
   readonly congested: boolean;
+  /** How much to write at once: it cannot be overtaken, so a slow path gets little and a fast one much. */
+  readonly batchBytes: number;
   /** Says why, sends what is queued, closes. The reader hears nothing more. */
   close(code: GoawayCode, reason: string): void;
   /** Closes at once: the path is dead. The reader hears nothing more. */

@@ -1,6 +1,6 @@
 import { type ByteStream, type Clock, type Datagrams, type DialOptions, MeshError } from '@edgemesh/core';
 import type { InboundHandler } from '../types.ts';
-import type { BatchWriter } from './batch.ts';
+import { BatchWriter } from './batch.ts';
 import type { ChannelHost } from './channel.ts';
 import { MuxDatagrams } from './datagrams.ts';
 import { serveDatagrams, serveStream } from './inbound.ts';
@@ -42,6 +42,7 @@ const MAX_STREAM_ID = 0xffff_fff0;
  */
 export class Mux implements ChannelHost {
   readonly log = new ReplayLog();
+  readonly writer = new BatchWriter(this.log);
   readonly windowBudget: WindowBudget;
   /** Numbered bytes taken from the peer. */
   receivedOffset = 0;
@@ -186,7 +187,8 @@ export class Mux implements ChannelHost {
   // Sending
 
   /** Adds what is to be sent to the batch, at most about `limit` bytes of it. */
-  fill(writer: BatchWriter, limit: number): void {
+  fill(limit: number): void {
+    const { writer } = this;
     while (this.resets.length > 0 && writer.hasRoom) {
       const { id, payload } = this.resets.shift() as { id: number; payload: Uint8Array };
       writer.numbered(FRAME.reset, id, payload);

@@ -4,7 +4,7 @@ import { createFakeClock } from '@edgemesh/testkit';
 import { createStreamPair, type RecordedStream, recordStream } from '@edgemesh/testkit/conformance';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { SimLink, seeded, simPair } from '../../bench/sim-link.ts';
+import { type SimLink, seeded, simPair } from '../../bench/sim-link.ts';
 import { type InboundHandler, PATH_KINDS } from '../types.ts';
 import { isBetter, judgeAttach } from './resume.ts';
 import { createSessionTable } from './table.ts';

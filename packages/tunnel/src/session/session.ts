@@ -11,8 +11,8 @@ import {
 import { TunnelError } from '../errors.ts';
 import type { Carrier, InboundHandler, Session, SessionStats } from '../types.ts';
 import type { Attached } from './attached.ts';
-import type { BatchWriter } from './batch.ts';
 import { CarrierSet, type CarrierSetHost } from './carrier-set.ts';
+import { FlightLimit } from './flight.ts';
 import { keepalive } from './keepalive.ts';
 import type { SessionAccounts } from './limits.ts';
 import type { CarrierLink } from './link.ts';
@@ -37,19 +37,18 @@ export interface SessionShared {
   readonly localPeerId: string;
   readonly inbound: InboundHandler;
   readonly accounts: SessionAccounts;
-  readonly writer: BatchWriter;
   readonly clock: Clock;
   readonly log: Logger;
   onEvent(event: SessionEvent): void;
   onClosed(session: PeerSession): void;
 }
 
-/** Bytes per batch: one TLS write. More waits in the streams, where a small message can overtake it. */
-const BATCH_BYTES = 131_072;
+/** Added bytes that are sent at once instead of at the end of the event-loop turn. */
+const FULL_BATCH_BYTES = 131_072;
 /** Received bytes after which an acknowledgement goes out at once. */
 const ACK_BYTES = 131_072;
 /** Longest that received bytes stay unacknowledged, in milliseconds; an idle session sends nothing. */
-const ACK_DELAY_MS = 40;
+const ACK_DELAY_MS = 20;
 
 /** The session with one peer: streams above, carriers below. */
 export class PeerSession implements Session, MuxHost, CarrierSetHost {
@@ -61,6 +60,7 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost {
   everAttached = false;
   private readonly shared: SessionShared;
   private readonly set: CarrierSet;
+  private readonly flight = new FlightLimit();
   private closed = false;
   private resumptions = 0;
   private srttMs: number | undefined;
@@ -174,7 +174,7 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost {
     if (this.set.outbound === undefined) return;
     this.pendingBytes += addedBytes;
     if (this.immediate === undefined) this.immediate = setImmediate(this.flush);
-    if (this.pendingBytes < BATCH_BYTES || this.microtask) return;
+    if (this.pendingBytes < FULL_BATCH_BYTES || this.microtask) return;
     // A full batch does not wait for the end of the turn; but never inside the writer's own call.
     this.microtask = true;
     queueMicrotask(this.flushEarly);
@@ -191,17 +191,21 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost {
     this.pendingBytes = 0;
     if (carrier === undefined || this.closed) return;
     const { mux, set } = this;
-    const { writer, accounts } = this.shared;
+    const { writer } = mux;
+    const { accounts } = this.shared;
     while (carrier === set.outbound && !carrier.link.congested) {
       if (set.replay(carrier)) continue;
-      writer.begin(mux.log);
+      writer.begin();
       if (this.ackOwed) {
         this.ackOwed = false;
         writer.unnumbered(FRAME.ack, 0, encodeOffset(mux.receivedOffset));
       }
-      if (mux.log.bytes < accounts.options.maxUnacknowledgedBytes) mux.fill(writer, BATCH_BYTES);
+      const inFlight = mux.log.bytes;
+      const isFull = this.flight.isFull(inFlight) || inFlight >= accounts.options.maxUnacknowledgedBytes;
+      if (!isFull) mux.fill(carrier.link.batchBytes);
       const batch = writer.finish();
       if (batch === undefined) break;
+      if (mux.log.bytes > inFlight) this.flight.onSent(mux.log.end, inFlight, this.now());
       carrier.link.write(batch);
       mux.runAfterPump();
     }
@@ -239,6 +243,7 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost {
   }
 
   onAcknowledged(): void {
+    this.flight.onAcknowledged(this.mux.log.start, this.now());
     if (this.mux.hasWork) this.wake(0);
   }
 
@@ -249,6 +254,8 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost {
       this.event({ type: 'suspended', session: this, reason: reason?.message ?? 'the peer has restarted' });
       return;
     }
+    this.flight.restart(this.mux.log.start, this.now());
+    this.mux.writer.forgetSlabs();
     const wasSuspended = this.graceTimer !== undefined;
     this.graceTimer?.cancel();
     this.graceTimer = undefined;
@@ -324,6 +331,8 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost {
       nextMs = Math.min(nextMs, this.check(carrier, load));
       if (this.closed) return;
     }
+    // An idle session keeps no send buffer.
+    if (load.streams === 0 && load.unacknowledgedBytes === 0) this.mux.writer.forgetSlabs();
     this.keepaliveIsIdle = load.streams === 0 && load.unacknowledgedBytes === 0;
     // While bytes wait for an answer the load changes without notice: look once a second.
     if (!this.keepaliveIsIdle) nextMs = Math.min(nextMs, 1_000);

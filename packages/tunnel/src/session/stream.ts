@@ -18,9 +18,9 @@ import {
 } from './wire.ts';
 
 /** `write` answers false from here on; a writer that heeds it holds at most this and one chunk. */
-const HIGH_WATER_BYTES = 262_144;
+const HIGH_WATER_BYTES = 524_288;
 /** `drained` comes when no more than this is left. */
-const LOW_WATER_BYTES = 65_536;
+const LOW_WATER_BYTES = 131_072;
 const MAX_CREDIT = 0x7fff_ffff;
 
 /** One byte stream of a session. The opener's side has `open`; the acceptor's side sends ACCEPT by {@link accept}. */

@@ -3,7 +3,6 @@ import { TunnelError } from '../errors.ts';
 import type { NodeIdentity } from '../identity/node-key.ts';
 import { type SessionOptions, sessionDefaults } from '../options.ts';
 import type { Carrier, InboundHandler, Session } from '../types.ts';
-import { BatchWriter } from './batch.ts';
 import { SessionAccounts } from './limits.ts';
 import type { CarrierLink } from './link.ts';
 import { PeerSession, type SessionEvent, type SessionShared } from './session.ts';
@@ -64,7 +63,6 @@ class Table implements SessionTable {
       localPeerId: identity.peerId,
       inbound,
       accounts: this.accounts,
-      writer: new BatchWriter(),
       clock,
       log,
       onEvent: (event) => this.onEvent(event),

@@ -4,11 +4,12 @@ import type { PathKind } from '../types.ts';
 import type { CarrierLink, LinkReader } from './link.ts';
 import { encodeFrame, encodeGoaway, FRAME, type GoawayCode } from './wire.ts';
 
-/**
- * Bytes queued in the socket above which streams keep their data: what waits here can no longer be overtaken by a small
- * message. A batch (128 KiB) beyond it keeps TLS busy between two turns.
- */
-const CONGESTED_BYTES = 262_144;
+/** Bytes per write. Each write costs TLS a turn of the event loop, so a fast path takes big ones. */
+const MIN_BATCH_BYTES = 65_536;
+const MAX_BATCH_BYTES = 262_144;
+/** A batch that is gone sooner was too small; one that takes longer holds back what comes behind it. In milliseconds. */
+const QUICK_WRITE_MS = 4;
+const SLOW_WRITE_MS = 20;
 /** How long a closing carrier may take to send its last bytes, in milliseconds. */
 const LINGER_MS = 2_000;
 
@@ -26,6 +27,8 @@ export class TlsCarrier implements CarrierLink {
   private error: TunnelError | undefined;
   private closed = false;
   private wasCongested = false;
+  batchBytes = 2 * MIN_BATCH_BYTES;
+  private lastWrite = { bytes: 0, at: 0 };
   private readonly onWritten: () => void;
 
   constructor(
@@ -42,8 +45,12 @@ export class TlsCarrier implements CarrierLink {
     socket.on('close', () => this.lost());
   }
 
+  /**
+   * One batch at a time: what waits in the socket can no longer be overtaken by a small message, and two waiting buffers cost
+   * TLS another copy. The kernel's send buffer keeps the path busy between two batches.
+   */
   get congested(): boolean {
-    return this.socket.writableLength >= CONGESTED_BYTES;
+    return this.socket.writableLength > 0;
   }
 
   bind(reader: LinkReader): void {
@@ -59,6 +66,10 @@ export class TlsCarrier implements CarrierLink {
 
   write(bytes: Buffer): void {
     if (this.closed) return;
+    if (bytes.length >= MIN_BATCH_BYTES / 2) {
+      this.lastWrite.bytes = bytes.length;
+      this.lastWrite.at = performance.now();
+    }
     this.socket.write(bytes, this.onWritten);
     if (this.congested) this.wasCongested = true;
   }
@@ -99,9 +110,20 @@ export class TlsCarrier implements CarrierLink {
   }
 
   private written(): void {
-    if (!this.wasCongested || this.closed || this.socket.writableLength > CONGESTED_BYTES / 2) return;
+    if (!this.wasCongested || this.closed || this.socket.writableLength > 0) return;
     this.wasCongested = false;
+    this.adapt();
     this.reader?.onWritable();
+  }
+
+  private adapt(): void {
+    const { bytes, at } = this.lastWrite;
+    if (bytes === 0) return;
+    this.lastWrite.bytes = 0;
+    const elapsed = performance.now() - at;
+    if (elapsed > SLOW_WRITE_MS) this.batchBytes = Math.max(MIN_BATCH_BYTES, this.batchBytes / 2);
+    else if (elapsed < QUICK_WRITE_MS && bytes >= this.batchBytes / 2)
+      this.batchBytes = Math.min(MAX_BATCH_BYTES, this.batchBytes * 2);
   }
 
   private lost(): void {

@@ -1,0 +1,81 @@
+/** Bytes in flight allowed before anything is known of a path: ten 128 KiB batches would be felt on a slow one. */
+const INITIAL_BYTES = 524_288;
+/** Never less: two batches keep TLS and both event loops busy on any path. */
+const MIN_BYTES = 196_608;
+/** Rates are remembered for one to two of these periods, in milliseconds; round-trip times for ten. */
+const RATE_PERIOD_MS = 2_000;
+const RTT_PERIOD_MS = 20_000;
+
+/**
+ * How many bytes a session may have in flight on its carrier: twice what the path holds (delivery rate times smallest round
+ * trip, measured from acknowledgements as BBR does). More would only wait in the kernel's send buffer, which grows to
+ * megabytes: seconds on a slow link, and nothing could overtake them. TCP below does the congestion control.
+ */
+export class FlightLimit {
+  limitBytes = INITIAL_BYTES;
+  private readonly sent: { end: number; at: number; delivered: number; deliveredAt: number }[] = [];
+  private head = 0;
+  private delivered = 0;
+  private deliveredAt = 0;
+  private rates = { current: 0, previous: 0, since: 0 };
+  private rtts = { current: Number.POSITIVE_INFINITY, previous: Number.POSITIVE_INFINITY, since: 0 };
+  private limited = false;
+
+  /** Begins anew on another carrier, from session offset `offset` on. */
+  restart(offset: number, now: number): void {
+    this.limitBytes = INITIAL_BYTES;
+    this.sent.length = 0;
+    this.head = 0;
+    this.delivered = offset;
+    this.deliveredAt = now;
+    this.rates = { current: 0, previous: 0, since: now };
+    this.rtts = { current: Number.POSITIVE_INFINITY, previous: Number.POSITIVE_INFINITY, since: now };
+  }
+
+  /** True when `inFlight` leaves no room; remembers that it was the limit that held the sender back. */
+  isFull(inFlight: number): boolean {
+    const full = inFlight >= this.limitBytes;
+    if (full) this.limited = true;
+    return full;
+  }
+
+  /** A batch that ends at session offset `end` has been written; `inFlight` bytes were on their way before. */
+  onSent(end: number, inFlight: number, now: number): void {
+    // After a pause the clock starts with the batch, not with the last acknowledgement.
+    if (inFlight === 0) this.deliveredAt = now;
+    this.sent.push({ end, at: now, delivered: this.delivered, deliveredAt: this.deliveredAt });
+  }
+
+  /** The peer has everything below `offset`. */
+  onAcknowledged(offset: number, now: number): void {
+    let last: (typeof this.sent)[number] | undefined;
+    while (this.head < this.sent.length && (this.sent[this.head] as { end: number }).end <= offset)
+      last = this.sent[this.head++];
+    if (this.head > 64) {
+      this.sent.splice(0, this.head);
+      this.head = 0;
+    }
+    if (offset > this.delivered) {
+      this.delivered = offset;
+      this.deliveredAt = now;
+    }
+    if (last === undefined) return;
+    const elapsed = Math.max(now - last.deliveredAt, now - last.at, 0.05);
+    this.update((offset - last.delivered) / elapsed, Math.max(now - last.at, 0.05), now);
+  }
+
+  private update(rate: number, rtt: number, now: number): void {
+    const { rates, rtts } = this;
+    rates.current = Math.max(rates.current, rate);
+    rtts.current = Math.min(rtts.current, rtt);
+    // A sender with little to say measures no rate: only a time in which the limit was felt replaces an older one.
+    if (this.limited && now - rates.since >= RATE_PERIOD_MS) {
+      this.rates = { current: rate, previous: rates.current, since: now };
+      this.limited = false;
+    }
+    if (now - rtts.since >= RTT_PERIOD_MS) this.rtts = { current: rtt, previous: rtts.current, since: now };
+    const best = Math.max(this.rates.current, this.rates.previous);
+    const least = Math.min(this.rtts.current, this.rtts.previous);
+    this.limitBytes = Math.max(MIN_BYTES, 2 * best * least + MIN_BYTES);
+  }
+}
