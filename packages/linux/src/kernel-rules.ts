@@ -43,6 +43,11 @@ export interface KernelRules extends AsyncDisposable {
   /** Makes sure that the link is there; DNS and proxies need its address before there is any plan. */
   ensureLink(): Promise<void>;
   /**
+   * Names the Service ranges (CIDRs) that are routed to the link where the node has no route to them at all; see
+   * {@link LinkPlan.fallbackRoutes}.
+   */
+  setFallbackRoutes(ranges: readonly string[]): Promise<void>;
+  /**
    * Makes the kernel match the plan. Calls made while one is under way are merged: the last plan counts, and all of them
    * resolve when it is in place. A failure rejects, and the plan is tried again in the background until it succeeds or
    * another one comes.
@@ -62,7 +67,7 @@ export function createKernelRules(options: KernelRulesOptions = {}): KernelRules
 
 class KernelRulesImpl implements KernelRules {
   readonly #runner: Runner;
-  readonly #link: LinkPlan;
+  #link: LinkPlan;
   readonly #log: Logger;
   readonly #metrics: Metrics;
   readonly #clock: Clock;
@@ -117,6 +122,11 @@ class KernelRulesImpl implements KernelRules {
       const { changes } = await ensureLink(this.#runner, this.#link);
       if (changes.length > 0) this.#log.info('made the link', { link: this.#link.name, changes });
     });
+  }
+
+  setFallbackRoutes(ranges: readonly string[]): Promise<void> {
+    this.#link = { ...this.#link, fallbackRoutes: ranges };
+    return this.ensureLink();
   }
 
   apply(plan: RulesPlan): Promise<ApplyReport> {

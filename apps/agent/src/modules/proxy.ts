@@ -1,6 +1,6 @@
 import { isIPv6 } from 'node:net';
 import type { AgentConfig } from '@edgemesh/config';
-import { type Dialer, detach, type Endpoint, type Service, serviceId } from '@edgemesh/core';
+import { type Dialer, detach, type Endpoint, formatCidr, parseCidr, type Service, serviceId } from '@edgemesh/core';
 import { isProxiedService } from '@edgemesh/discovery';
 import type { KernelRules } from '@edgemesh/linux';
 import { createRulePlanner, createServiceProxy, type RuleExclusion, type ServiceProxy } from '@edgemesh/proxy-l4';
@@ -87,12 +87,16 @@ function followRules(
   let planner = makePlanner();
   let scheduled = false;
   let stopped = false;
-  // A failure is in the kernel's own status, and it tries again by itself.
-  const apply = () =>
-    kernel.apply(planner.plan(view.current)).then(
-      () => undefined,
-      () => undefined,
-    );
+  let routed = '';
+  const apply = async () => {
+    const ranges = serviceRanges(view.current.services.values());
+    if (ranges.join() !== routed) {
+      await kernel.setFallbackRoutes(ranges);
+      routed = ranges.join();
+    }
+    // A failure is in the kernel's own status, and it tries again by itself.
+    await kernel.apply(planner.plan(view.current)).catch(() => undefined);
+  };
   const schedule = () => {
     if (scheduled || stopped) return;
     scheduled = true;
@@ -117,6 +121,18 @@ function followRules(
       await kernel.apply({ rules: [], exclusions: exclusionsOf(config), internalSources: [] }).catch(() => undefined);
     },
   };
+}
+
+/** The /16 and /112 ranges in which ClusterIPs are: few, and close to what clusters are given. */
+export function serviceRanges(services: Iterable<Pick<Service, 'clusterIPs'>>): string[] {
+  const ranges = new Set<string>();
+  for (const { clusterIPs } of services) {
+    for (const ip of clusterIPs) {
+      const range = parseCidr(`${ip}/${ip.includes(':') ? 112 : 16}`);
+      if (range !== undefined) ranges.add(formatCidr(range));
+    }
+  }
+  return [...ranges].sort();
 }
 
 function planContext({ config, nodeName }: AgentContext, { services, balancing, include, isRoutable }: RulesDeps) {
