@@ -209,7 +209,8 @@ const rows: readonly Row[] = [
 ];
 
 describe('the cluster zone', () => {
-  it.each(rows)('%s: %s', async (_section, question, expected, options) => {
+  const table = rows.map(([section, question, expected, options = {}]) => ({ section, question, expected, options }));
+  it.each(table)('$section: $question', async ({ question, expected, options }) => {
     const [name, type] = question.split(' ') as [string, string];
     const reply = await ask(server, name, type, { edns: 1232, ...options });
     expect(reply.aa).toBe(true);

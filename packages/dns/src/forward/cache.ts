@@ -29,8 +29,8 @@ interface Slot extends CacheEntry {
   patched: number;
 }
 
-/** What an entry costs besides packet and key: map slot, objects, offsets. An estimate, on the high side. */
-const ENTRY_OVERHEAD_BYTES = 400;
+/** What an entry costs besides packet and key: map slot, objects, offsets. Measured: 770 bytes of heap with two records. */
+const ENTRY_OVERHEAD_BYTES = 800;
 
 /** Bounded by entries and bytes. */
 export function createDnsCache(options: Required<CacheOptions>): DnsCache {

@@ -1,4 +1,4 @@
-import { FLAG, HEADER_BYTES, TYPE } from './constants.ts';
+import { HEADER_BYTES, TYPE } from './constants.ts';
 import { readName, skipName } from './name.ts';
 
 /** One resource record inside a message, by offsets. */
@@ -119,16 +119,19 @@ export function expandRdata(message: Buffer, record: RecordSpan): Buffer {
  * nobody may rely on (a TSIG at most), and moving them would break their pointers.
  */
 export function withoutOpt(message: Buffer, scan: MessageScan): Buffer {
-  const last = scan.records.at(-1);
-  if (scan.opt === undefined) return Buffer.from(message.subarray(0, last?.end ?? scan.questionEnd));
-  const optStart = scan.opt.start;
-  const copy = Buffer.from(message.subarray(0, optStart));
-  const kept = scan.records.filter((record) => record.start < optStart).length;
+  const end = scan.opt?.start ?? scan.records.at(-1)?.end ?? scan.questionEnd;
+  const copy = lastingCopy(message, end);
+  const kept = scan.opt === undefined ? scan.records.length : scan.records.filter((r) => r.start < end).length;
   copy.writeUInt16BE(kept - scan.answers - scan.authorities, 10);
   return copy;
 }
 
-/** True when the message is a response. */
-export function isResponse(scan: MessageScan): boolean {
-  return (scan.flags & FLAG.QR) !== 0;
+/**
+ * A copy of the first bytes in memory of its own. What is kept for long must not come from Node's pool: a packet of 80
+ * bytes would keep a whole slab of 8 KiB.
+ */
+export function lastingCopy(source: Buffer, end: number): Buffer {
+  const copy = Buffer.allocUnsafeSlow(end);
+  source.copy(copy, 0, 0, end);
+  return copy;
 }

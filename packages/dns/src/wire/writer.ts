@@ -1,5 +1,6 @@
 import { CLASS, HEADER_BYTES, MAX_MESSAGE_BYTES } from './constants.ts';
 import type { Name } from './name.ts';
+import { lastingCopy } from './scan.ts';
 
 /** A resource record ready to be written, class IN. Names inside `data` are uncompressed. */
 export interface WireRecord {
@@ -54,7 +55,7 @@ export function writeMessage(question: Buffer, questionName: Name, parts: Messag
   scratch.writeUInt16BE(flags, 2);
   scratch.writeUInt16BE(1, 4);
   for (let i = 0; i < 3; i++) scratch.writeUInt16BE(counts[i] as number, 6 + 2 * i);
-  return Buffer.from(scratch.subarray(0, at));
+  return lastingCopy(scratch, at);
 }
 
 function writeRecord(record: WireRecord, start: number, pointers: Map<string, number>): number {
