@@ -192,7 +192,7 @@ const rounds = (r: Rounds) => `${Math.round(r.perSecond)}/s p50 ${r.p50Ms.toFixe
 /** Agent A, the near half of the plain chain, the clients, and the report. */
 async function processA(seconds: number, wanted: readonly string[]): Promise<void> {
   const child = fork(new URL(import.meta.url).pathname, ['B'], {
-    execArgv: [...process.execArgv, ...(process.env['BENCH_PROF_B'] ? ['--cpu-prof'] : [])],
+    execArgv: [...process.execArgv, ...(process.env.BENCH_PROF_B ? ['--cpu-prof'] : [])],
   });
   const [ports] = (await once(child, 'message')) as [Ports];
   const identity = await createNodeIdentity();
@@ -231,7 +231,7 @@ async function processA(seconds: number, wanted: readonly string[]): Promise<voi
   for (const [name, run] of Object.entries(cases)) {
     if (wanted.length > 0 && !wanted.some((part) => name.startsWith(part))) continue;
     for (const [way, port] of Object.entries(fronts)) {
-      if (process.env['BENCH_WAY'] && way !== process.env['BENCH_WAY']) continue;
+      if (process.env.BENCH_WAY && way !== process.env.BENCH_WAY) continue;
       process.stdout.write(`${name.padEnd(16)} ${way.padEnd(12)} ${await run(port)}\n`);
     }
   }

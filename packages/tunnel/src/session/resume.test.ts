@@ -176,7 +176,7 @@ describe('a session across carriers', () => {
       fc.asyncProperty(fc.integer({ min: 0, max: 2 ** 31 }), fc.integer({ min: 1, max: 3 }), (seed, streams) =>
         transfer(seed, streams, 150_000),
       ),
-      { numRuns: Number(process.env['RESUME_RUNS'] ?? 25), endOnFailure: true },
+      { numRuns: Number(process.env.RESUME_RUNS ?? 25), endOnFailure: true },
     );
   });
 });

@@ -65,6 +65,7 @@ function contextOf(identity: NodeIdentity): SecureContext {
       minVersion: 'TLSv1.3',
       maxVersion: 'TLSv1.3',
       ciphers: CIPHERS,
+      honorCipherOrder: true,
     });
     contexts.set(identity, context);
   }
@@ -90,6 +91,8 @@ class Handshake {
   private carrier: TlsCarrier | undefined;
   private resolved = false;
   private head: Buffer = Buffer.alloc(0);
+  /** The peer's HELLO was good; only then do its bytes reach anybody. */
+  private greeted = false;
   private done = false;
   private socketError: Error | undefined;
 
@@ -116,9 +119,13 @@ class Handshake {
     this.tls.on('error', (error) => {
       this.socketError = error;
     });
-    this.tls.on('close', () => this.onClose());
+    this.tls.on('close', () => {
+      socket.destroy();
+      this.onClose();
+    });
     // Where TLS wraps a plain duplex its errors do not always reach the TLS socket.
     socket.on('error', (error) => this.tls.destroy(error));
+    socket.on('close', () => this.tls.destroy());
     if (socket.destroyed) this.tls.destroy();
     options.signal.addEventListener('abort', this.onAbort, { once: true });
     if (options.signal.aborted) this.onAbort();
@@ -153,10 +160,12 @@ class Handshake {
   private onData(chunk: Buffer): void {
     const { carrier } = this;
     if (carrier === undefined) return;
-    if (this.done) {
+    if (this.greeted) {
       carrier.receive(chunk);
       return;
     }
+    // Refused: nothing that the peer goes on sending is looked at.
+    if (this.done) return;
     try {
       this.head = this.head.length === 0 ? chunk : Buffer.concat([this.head, chunk]);
       const length = this.helloLength();
@@ -164,6 +173,7 @@ class Handshake {
       this.checkHello(this.head.subarray(HEADER_BYTES, length), carrier);
       const rest = this.head.subarray(length);
       this.head = Buffer.alloc(0);
+      this.greeted = true;
       this.settle();
       this.finish(carrier);
       if (rest.length > 0) carrier.receive(rest);
