@@ -90,8 +90,8 @@ export const DEFAULT_WATCH_IDLE_MS = 180_000;
 export const WATCH_TIMEOUT_SECONDS = { min: 300, max: 600 } as const;
 /** Milliseconds until a list that shrank to nothing is asked for again. */
 export const SECOND_LOOK_MS = 5_000;
-/** Milliseconds between probes for a resource that the server does not have (a missing CRD). */
-export const MISSING_REPROBE_MS = 300_000;
+/** Milliseconds between probes for a resource that the server does not have (a missing CRD); under the age that counts as stale. */
+export const MISSING_REPROBE_MS = 240_000;
 /** Backoff of failed lists and watches. */
 export const REFLECTOR_BACKOFF = { initialMs: 500, maxMs: 30_000 } as const;
 /** Watch events kept while a list is under way, to be applied again on top of it. */

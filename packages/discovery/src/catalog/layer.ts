@@ -106,7 +106,7 @@ export function retainIn(layer: Layer, keep: ReadonlySet<string>, onChange: OnCh
 
 function put(layer: Layer, incoming: NormalisedObject, held: NormalisedObject | undefined, onChange: OnChange): void {
   // an unchanged object keeps its identity, so that a re-list of everything costs readers nothing
-  if (held !== undefined && sameJson(held.object, incoming.object)) return;
+  if (held !== undefined && (held === incoming || sameJson(held.object, incoming.object))) return;
   layer.objects.set(incoming.key, incoming);
   onChange(layer.kind, incoming.key);
 }

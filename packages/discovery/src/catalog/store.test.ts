@@ -36,6 +36,18 @@ describe('a list', () => {
     expect(changes.sort()).toEqual(['Service shop/db', 'Service shop/mail']);
   });
 
+  it('is not read again where uid and version say that nothing changed, unless it comes as another API version', () => {
+    const { store, list } = setup();
+    list([v('web', '1')]);
+    const before = store.winner('Service', 'shop/web');
+    list([v('web', '1')]);
+    expect(store.winner('Service', 'shop/web')).toBe(before);
+    list([{ ...v('web', '1'), apiVersion: 'v2' }]);
+    expect(store.winner('Service', 'shop/web')?.object.apiVersion).toBe('v2');
+    list([{ ...v('web', '2'), apiVersion: 'v2' }]);
+    expect(store.winner('Service', 'shop/web')?.object.metadata.resourceVersion).toBe('2');
+  });
+
   it('that shrank to nothing is believed only when a second one says the same', () => {
     const { list, names } = setup();
     list([v('web', '1')]);

@@ -47,6 +47,7 @@ export function createReflector<S extends { readonly deadline?: number | undefin
   let timer: Timer | undefined;
   let listing: AbortController | undefined;
   let watching: AbortController | undefined;
+  let lastError: string | undefined;
 
   const dispatch = (event: ReflectorEvent) => {
     if (stopped) return;
@@ -104,7 +105,10 @@ export function createReflector<S extends { readonly deadline?: number | undefin
         log.debug('resource is not served', { kind });
         return hooks.onMissing();
       case 'health':
-        if (action.state === 'offline') log.warn('resource cannot be read', { kind, error: action.error });
+        // an outage repeats itself with every attempt; once is enough
+        if (action.error !== undefined && action.error !== lastError)
+          log.warn('resource cannot be read', { kind, error: action.error });
+        lastError = action.error;
         return hooks.onHealth(action.state, action.error);
       case 'watch-restart':
         return metrics.watchRestarts.with(source, kind, action.reason).add();

@@ -3,6 +3,7 @@ import {
   type Clock,
   type Logger,
   type Metrics,
+  messageOf,
   noMetrics,
   type Random,
   silentLogger,
@@ -50,7 +51,7 @@ export interface KubernetesSourceOptions {
   readonly probeMs?: { readonly min: number; readonly max: number };
   /** Milliseconds until a list that shrank to nothing is asked for again. Default 5,000. */
   readonly secondLookMs?: number;
-  /** Milliseconds until a resource that the server does not have is looked for again. Default 300,000. */
+  /** Milliseconds until a resource that the server does not have is looked for again. Default 240,000. */
   readonly missingReprobeMs?: number;
   /** Waits after failures, milliseconds. Default 500 doubling to 30,000. */
   readonly backoff?: BackoffOptions;
@@ -110,7 +111,10 @@ export function createKubernetesSource(options: KubernetesSourceOptions): Kubern
     },
     async run(sink, signal) {
       sink.report('connecting');
-      using transports = await createTransports(options.connection);
+      using transports = await createTransports(options.connection).catch((error: unknown) => {
+        sink.report('offline', messageOf(error));
+        throw error;
+      });
       const client = createKubeClient({ transports, requestTimeoutMs, clock: full.clock });
       const own = createSession(full, sink, mode === 'metaserver' ? oneAtATime(client) : client);
       session = own;

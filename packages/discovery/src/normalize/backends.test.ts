@@ -139,6 +139,11 @@ describe('mergeEndpoints', () => {
       { service: 'a/b', source: 's2', endpoints: [endpoint({})] },
     ]);
     expect(merged).toEqual([endpoint({})]);
+    const reversed = mergeEndpoints([
+      { service: 'a/b', source: 's1', endpoints: [endpoint({})] },
+      { service: 'a/b', source: 's2', endpoints: [endpoint({ terminating: true })] },
+    ]);
+    expect(reversed).toEqual([endpoint({})]);
   });
 
   it('keeps the same address on two nodes apart, and two port names on one target port', () => {
