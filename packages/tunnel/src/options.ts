@@ -78,6 +78,10 @@ export interface ControlTunables {
   readonly maxRpcBytes: number;
   /** RPCs of one peer served at the same time; more are refused. */
   readonly maxRpcsPerPeer: number;
+  /** RPCs to one peer at the same time, below what it serves; more wait in line. */
+  readonly maxRpcsToPeer: number;
+  /** RPCs to one peer that wait in line; more are refused. */
+  readonly maxRpcsWaiting: number;
   /** An RPC handler may take this long, in milliseconds. */
   readonly rpcTimeoutMs: number;
   /** First pause before a lost relay is dialled again, in milliseconds. */
@@ -127,6 +131,8 @@ export const controlDefaults: ControlTunables = {
   maxConnections: 10_000,
   maxRpcBytes: 64 * 1024,
   maxRpcsPerPeer: 64,
+  maxRpcsToPeer: 48,
+  maxRpcsWaiting: 4_096,
   rpcTimeoutMs: 10_000,
   relayRetryInitialMs: 200,
   relayRetryEarlyMaxMs: 2_000,

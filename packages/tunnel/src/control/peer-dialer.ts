@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { type Logger, messageOf } from '@edgemesh/core';
+import { type Clock, type Logger, messageOf, sleep } from '@edgemesh/core';
 import type { Libp2p } from '@libp2p/interface';
 import { TunnelError } from '../errors.ts';
 import type { NodeRecord } from '../types.ts';
@@ -10,12 +10,15 @@ import { streamToDuplex } from './stream-duplex.ts';
 export const CIRCUIT_PROTOCOL = '/edgemesh/circuit/1.0.0';
 /** Circuits of one peer at one time; a session needs one. */
 const MAX_CIRCUITS_PER_CONNECTION = 16;
+/** A node on the same LAN or with a public address answers within this time, in milliseconds. */
+const DIRECT_HEAD_START_MS = 200;
 
 export interface PeerDialerDeps {
   readonly node: Libp2p;
   readonly links: Links;
   /** Connected relays, nearest first. */
   readonly relays: () => readonly Link[];
+  readonly clock: Clock;
   readonly log: Logger;
 }
 
@@ -78,26 +81,41 @@ export class PeerDialer {
     }
   }
 
+  /** Directly and, a little later, through relays at the same time: NATs make a direct attempt wait for its timeout. */
   async #dial(record: NodeRecord, signal: AbortSignal): Promise<void> {
+    const settled = new AbortController();
+    const both = AbortSignal.any([signal, settled.signal]);
+    try {
+      await Promise.any([this.#dialDirect(record, both), this.#dialCircuit(record, both)]);
+    } catch (error) {
+      const reasons = error instanceof AggregateError ? error.errors.map(messageOf) : [messageOf(error)];
+      const message = `${record.nodeName}: ${reasons.join('; ')}`;
+      throw new TunnelError('unreachable', message, { retryable: true, cause: error });
+    } finally {
+      settled.abort();
+    }
+  }
+
+  #dialDirect(record: NodeRecord, signal: AbortSignal): Promise<Link> {
+    const addresses = [...record.lanAddresses, ...record.publicAddresses];
+    return this.#deps.links.connect(addresses, { signal, expectedPeerId: record.peerId });
+  }
+
+  async #dialCircuit(record: NodeRecord, signal: AbortSignal): Promise<Link> {
+    const { relays, links, clock } = this.#deps;
+    const shared = relays().filter((relay) => record.relays.includes(relay.peerId));
+    if (shared.length === 0) throw new TunnelError('unreachable', 'no relay in common', { retryable: true });
+    if (record.lanAddresses.length + record.publicAddresses.length > 0)
+      await sleep(DIRECT_HEAD_START_MS, clock, signal);
     const failures: string[] = [];
-    const attempt = async (dial: () => Promise<Link>): Promise<boolean> => {
+    for (const relay of shared) {
       try {
-        await dial();
-        return true;
+        signal.throwIfAborted();
+        return await links.connectCircuit(relay.connection.remoteAddr, record.peerId, signal);
       } catch (error) {
         failures.push(messageOf(error));
-        return false;
       }
-    };
-    const { links } = this.#deps;
-    const addresses = [...record.lanAddresses, ...record.publicAddresses];
-    const direct = () => links.connect(addresses, { signal, expectedPeerId: record.peerId });
-    if (addresses.length > 0 && (await attempt(direct))) return;
-    const shared = this.#deps.relays().filter((relay) => record.relays.includes(relay.peerId));
-    for (const relay of shared) {
-      if (await attempt(() => links.connectCircuit(relay.connection.remoteAddr, record.peerId, signal))) return;
     }
-    if (shared.length === 0) failures.push('no relay in common');
-    throw new TunnelError('unreachable', `${record.nodeName}: ${failures.join('; ')}`, { retryable: true });
+    throw new TunnelError('unreachable', failures.join('; '), { retryable: true });
   }
 }

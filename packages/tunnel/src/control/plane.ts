@@ -111,11 +111,12 @@ export class Plane implements ManagedControlPlane {
 
   /** Makes the first record, then starts everything that works in the background. */
   async start(): Promise<void> {
-    const { host, stack, log } = this.#parts;
+    const { host, stack, log, clock } = this.#parts;
     this.#dialer = await PeerDialer.create({
       node: host.node,
       links: this.#links,
       relays: () => this.#relays.links(),
+      clock,
       log,
     });
     stack.use(this.#own);

@@ -6,6 +6,7 @@ import { TunnelError } from '../errors.ts';
 import type { ControlTunables } from '../options.ts';
 import type { ControlMetrics } from './metrics.ts';
 import { decodeRequest, decodeResponse, encodeFailure, encodeRequest, encodeSuccess } from './rpc-frames.ts';
+import { Turnstile } from './turnstile.ts';
 
 export const RPC_PROTOCOL = '/edgemesh/rpc/1.0.0';
 /** Room for version, method and error code beside the body. */
@@ -33,9 +34,11 @@ export class Rpc {
   readonly #deps: RpcDeps;
   readonly #handlers = new Map<string, RpcHandler>();
   readonly #activePerPeer = new Map<string, number>();
+  readonly #turnstile: Turnstile;
 
   private constructor(deps: RpcDeps) {
     this.#deps = deps;
+    this.#turnstile = new Turnstile(deps.tunables.maxRpcsToPeer, deps.tunables.maxRpcsWaiting);
   }
 
   static async create(deps: RpcDeps): Promise<Rpc> {
@@ -73,7 +76,9 @@ export class Rpc {
     const timeout = AbortSignal.timeout(tunables.rpcTimeoutMs);
     const both = AbortSignal.any([signal, timeout, this.#deps.signal]);
     try {
-      return await this.#exchange(connection, encodeRequest({ method, body }), both);
+      const request = encodeRequest({ method, body });
+      const peerId = connection.remotePeer.toString();
+      return await this.#turnstile.run(peerId, both, () => this.#exchange(connection, request, both));
     } catch (error) {
       const failure = this.#explain(error, method, signal, timeout);
       metrics.rpcFailures.with('outbound', failure.code).add();
@@ -144,8 +149,8 @@ export class Rpc {
   }
 
   #explain(error: unknown, method: string, signal: AbortSignal, timeout: AbortSignal): TunnelError {
-    if (error instanceof TunnelError) return error;
     const options = { retryable: true, cause: error };
+    if (error instanceof TunnelError && !(error.code === 'closed' && timeout.aborted)) return error;
     if (this.#deps.signal.aborted || signal.aborted) return new TunnelError('closed', `${method}: given up`, options);
     if (timeout.aborted) return new TunnelError('timeout', `${method}: no answer in time`, options);
     return new TunnelError('unreachable', `${method}: ${messageOf(error)}`, options);

@@ -171,12 +171,18 @@ export class Directory {
   /** Takes a record that a peer brought; a relay passes news on to other relays and to whoever asked for it. */
   async take(envelope: Uint8Array, from: string): Promise<void> {
     const { store, serveRelay, neighbours } = this.#deps;
-    const { acceptance, signed } = await store.offer(envelope);
+    const { acceptance, signed } = await store.offer(envelope, (record) => this.#mayBring(from, record));
     if (acceptance !== 'new' || !serveRelay) return;
     const interested = new Set([...(this.#subscribers.get(signed.record.nodeName) ?? []), ...neighbours.relays()]);
     interested.delete(from);
     interested.delete(signed.record.peerId);
     this.#push([...interested], signed);
+  }
+
+  /** Agents speak for themselves; only relays pass on the records of others. */
+  #mayBring(from: string, record: NodeRecord): boolean {
+    if (record.peerId === from || this.#deps.neighbours.relays().includes(from)) return true;
+    return this.#deps.store.ofPeer(from)?.record.capabilities.includes('relay') ?? false;
   }
 
   #push(peers: readonly string[], signed: SignedRecord): void {

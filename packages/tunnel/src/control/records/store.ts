@@ -10,6 +10,12 @@ import { openRecord, type SignedRecord } from './codec.ts';
 /** What became of an offered record. */
 export type Acceptance = 'new' | 'known' | 'older';
 
+/** The outcome of an offer that was not refused. */
+export interface Offered {
+  readonly acceptance: Acceptance;
+  readonly signed: SignedRecord;
+}
+
 export interface StoredRecord extends SignedRecord {
   /** Wall clock of the first sight of this sequence. */
   readonly receivedAt: number;
@@ -82,9 +88,10 @@ export class RecordStore {
   }
 
   /** Verifies an offered record and keeps it when it is news. Rejects with TunnelError when it must not be believed. */
-  async offer(envelope: Uint8Array): Promise<{ readonly acceptance: Acceptance; readonly signed: SignedRecord }> {
+  async offer(envelope: Uint8Array, allowed: (record: NodeRecord) => boolean = () => true): Promise<Offered> {
     try {
       const signed = await openRecord(envelope, this.#deps.tunables.maxRecordBytes);
+      if (!allowed(signed.record)) throw new TunnelError('refused', 'only a relay passes on the records of others');
       const acceptance = this.#accept(signed);
       this.#deps.metrics.records.with(acceptance).add();
       return { acceptance, signed };

@@ -29,6 +29,7 @@ export class Pins {
   readonly #listeners = new Set<(conflict: PinConflict) => void>();
   /** Conflicts already reported, so that a busy impostor does not flood the log; bounded by clearing. */
   readonly #reported = new Set<string>();
+  #fullReported = false;
 
   private constructor(deps: PinsDeps) {
     this.#deps = deps;
@@ -81,7 +82,9 @@ export class Pins {
 
   #pin(nodeName: string, peerId: string): void {
     if (this.#peerOf.size >= this.#deps.maxPins) {
-      this.#deps.log.warn('too many node names, this one is not pinned', { nodeName, maxPins: this.#deps.maxPins });
+      if (!this.#fullReported)
+        this.#deps.log.warn('too many node names, new ones are not pinned', { nodeName, maxPins: this.#deps.maxPins });
+      this.#fullReported = true;
       return;
     }
     this.#peerOf.set(nodeName, peerId);
