@@ -13,3 +13,4 @@ export type { Difference, Skipped } from './nft/state.ts';
 export { type ApplyReport, createNftTable, type NftTable, type NftTableOptions, removeTable } from './nft/table.ts';
 export { LINUX_DEFAULTS } from './options.ts';
 export * from './plan.ts';
+export { openTun, TUN_HEADER_BYTES, TUN_MAX_FRAME_BYTES, type TunDevice, type TunOptions } from './tun/tun.ts';

@@ -12,6 +12,8 @@ export const LAB_DEFAULTS = {
   pollIntervalMs: 20,
   /** Milliseconds between SIGTERM and SIGKILL when a process is stopped. */
   killGraceMs: 3_000,
+  /** Milliseconds that output is awaited after a process has exited. */
+  lateOutputMs: 500,
   /** Namespaces that are configured at the same time. */
   parallelSetup: 8,
   /** tbf: bytes that may pass at once. At least rate / HZ; 64 KiB carries one GSO packet. */

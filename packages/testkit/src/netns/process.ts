@@ -115,10 +115,13 @@ export function spawnProcess(command: string, args: readonly string[], options: 
       lines.push(`cannot start ${command}: ${error.message}`);
       resolve(127);
     });
-    child.once('close', (code, signal) => {
+    const done = (code: number | null, signal: NodeJS.Signals | null) => {
       running = false;
       resolve(code ?? signalCode(signal));
-    });
+    };
+    child.once('close', done);
+    // Children of its own may hold the pipes open: what they say late is not worth waiting for.
+    child.once('exit', (code, signal) => setTimeout(done, LAB_DEFAULTS.lateOutputMs, code, signal).unref());
   });
   const said = () => `, last lines:\n${lines.slice(-20).join('\n')}`;
   const waitFor: LabProcess['waitFor'] = async (predicate, wait = {}) => {
