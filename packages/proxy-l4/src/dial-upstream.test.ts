@@ -164,6 +164,17 @@ describe('dialUpstream', () => {
     expect([opened.error?.code, late.dialed.length]).toEqual(['refused', 1]);
   });
 
+  it('takes data for an acceptance, where a dialer does not tell', async () => {
+    const { stream, dialed } = setup();
+    const near = recordStream(stream);
+    const far = recordStream(dialed[0]?.pair.b as ByteStream);
+    far.write('hello');
+    await near.until((s) => s.receivedBytes === 5, '5 bytes');
+    far.reset(refused());
+    await near.untilClosed();
+    expect([near.events, dialed.length, near.violations]).toEqual([['opened', 'data', 'closed'], 1, []]);
+  });
+
   it('closes with no-endpoints, never inside attach, when there is nothing to dial', async () => {
     const { stream } = setup(0);
     const near = recordStream(stream);

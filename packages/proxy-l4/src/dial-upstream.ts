@@ -126,10 +126,18 @@ class UpstreamStream implements ByteStream {
 
   private sinkFor(endpoint: Endpoint): ByteSink {
     const startedAt = this.deps.clock.now();
+    const opened = () => this.opened(endpoint, this.deps.clock.now() - startedAt);
     return {
-      opened: () => this.opened(endpoint, this.deps.clock.now() - startedAt),
-      data: (chunk) => this.sink?.data(chunk),
-      ended: () => this.sink?.ended(),
+      opened,
+      data: (chunk) => {
+        // Whoever sends has accepted; from now on a retry would repeat what the client has already got.
+        if (!this.isOpen) opened();
+        this.sink?.data(chunk);
+      },
+      ended: () => {
+        if (!this.isOpen) opened();
+        this.sink?.ended();
+      },
       drained: () => {
         if (this.isOpen) this.sink?.drained();
         else this.innerFull = false;
@@ -139,6 +147,7 @@ class UpstreamStream implements ByteStream {
   }
 
   private opened(endpoint: Endpoint, latencyMs: number): void {
+    if (this.isOpen) return;
     this.isOpen = true;
     this.early = [];
     this.tried = undefined;

@@ -14,7 +14,7 @@ import {
   silentLogger,
   systemClock,
 } from '@edgemesh/core';
-import { type ConnectionBudgetOptions, createConnectionBudget } from './connection-budget.ts';
+import { type ConnectionBudget, type ConnectionBudgetOptions, createConnectionBudget } from './connection-budget.ts';
 import { type DialUpstreamOptions, dialUpstream } from './dial-upstream.ts';
 import { createListenerSet, type OpenListener } from './listener-set.ts';
 import { createProxyMetrics } from './metrics.ts';
@@ -84,6 +84,8 @@ export interface ServiceProxy extends AsyncDisposable {
   readonly mappings: readonly PortMapping[];
   /** Calls back with every change of the mappings. Returns the unsubscribe function. */
   onMappings(listener: (mappings: readonly PortMapping[]) => void): () => void;
+  /** Connections and flows of the listeners at this moment. */
+  readonly active: { readonly tcp: number; readonly udp: number };
   /** What is wanted and not so: listeners that cannot be opened. */
   readonly problems: readonly string[];
 }
@@ -116,7 +118,9 @@ export async function createServiceProxy(options: ServiceProxyOptions, deps: Ser
     return made;
   };
 
-  const open = openerOf(options, { ...deps, log, clock }, upstream);
+  const connections = createConnectionBudget(options);
+  const flows = createConnectionBudget({ maxConnections: options.maxUdpFlows ?? PROXY_DEFAULTS.maxUdpFlows });
+  const open = openerOf(options, { ...deps, log, clock, connections, flows }, upstream);
   const publish = () => {
     mappings = [...set.open()].map(([, spec, listener]) => mappingOf(spec, listener));
     metrics.listeners.set(mappings.length);
@@ -161,6 +165,9 @@ export async function createServiceProxy(options: ServiceProxyOptions, deps: Ser
       subscribers.add(listener);
       return () => void subscribers.delete(listener);
     },
+    get active() {
+      return { tcp: connections.active, udp: flows.active };
+    },
     get problems() {
       return set.problems;
     },
@@ -177,16 +184,19 @@ function hasPort(service: Service | undefined, portName: string, protocol: Proto
   return service?.ports.some((port) => port.name === portName && port.protocol === protocol) ?? false;
 }
 
+interface Budgets {
+  readonly connections: ConnectionBudget;
+  readonly flows: ConnectionBudget;
+}
+
 /** Opens one listener, TCP or UDP, with the limits shared by all. */
 function openerOf(
   options: ServiceProxyOptions,
-  deps: ServiceProxyDeps & { readonly log: Logger; readonly clock: Clock },
+  deps: ServiceProxyDeps & Budgets & { readonly log: Logger; readonly clock: Clock },
   upstream: (id: ServiceId, portName: string, protocol: Protocol) => Upstream | undefined,
 ): (spec: ListenerSpec) => Promise<OpenListener> {
-  const { dialer, log, clock } = deps;
+  const { dialer, log, clock, connections, flows } = deps;
   const common = { dialer, log, clock, ...(deps.metrics && { metrics: deps.metrics }) };
-  const connections = createConnectionBudget(options);
-  const flows = createConnectionBudget({ maxConnections: options.maxUdpFlows ?? PROXY_DEFAULTS.maxUdpFlows });
   return ({ service, port, protocol, listen }) => {
     const route = () => upstream(service, port.name, protocol);
     if (protocol === 'TCP') {

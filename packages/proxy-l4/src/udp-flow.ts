@@ -7,6 +7,7 @@ export interface UdpFlowDeps {
   readonly dialer: Dialer;
   readonly metrics: ProxyMetrics;
   readonly maxDialAttempts: number;
+  now(): number;
   /** Sends an answer to the client, from the address that the client has sent to. */
   reply(client: ClientAddress, payload: Uint8Array): void;
   /** The flow is over; called exactly once. */
@@ -23,7 +24,6 @@ export class UdpFlow {
   lastUsed: number;
   private readonly upstream: Upstream;
   private readonly deps: UdpFlowDeps;
-  private readonly now: () => number;
   private channel: Datagrams | undefined;
   private answered: boolean = false;
   private over: boolean = false;
@@ -32,12 +32,11 @@ export class UdpFlow {
   private early: Uint8Array[] = [];
   private earlyBytes = 0;
 
-  constructor(client: ClientAddress, upstream: Upstream, deps: UdpFlowDeps, now: () => number) {
+  constructor(client: ClientAddress, upstream: Upstream, deps: UdpFlowDeps) {
     this.client = client;
     this.upstream = upstream;
     this.deps = deps;
-    this.now = now;
-    this.lastUsed = now();
+    this.lastUsed = deps.now();
   }
 
   /** Opens the channel. False: there is no endpoint. */
@@ -84,7 +83,7 @@ export class UdpFlow {
 
   private answer(endpoint: Endpoint, payload: Uint8Array): void {
     if (this.over) return;
-    this.lastUsed = this.now();
+    this.lastUsed = this.deps.now();
     if (!this.answered) {
       this.answered = true;
       this.early = [];

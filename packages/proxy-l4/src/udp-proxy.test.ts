@@ -4,6 +4,7 @@ import { type Datagrams, type Endpoint, endpointKey } from '@edgemesh/core';
 import { createFakeClock, type FakeClock } from '@edgemesh/testkit';
 import { describeDatagrams, makeEndpoint, recordDatagrams } from '@edgemesh/testkit/conformance';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type ConnectionBudget, createConnectionBudget } from './connection-budget.ts';
 import { createLocalDialer } from './local-dialer.ts';
 import { startUdpServer } from './testing/servers.ts';
 import { createUdpProxy, type UdpProxyOptions } from './udp-proxy.ts';
@@ -41,11 +42,16 @@ async function deadPort() {
   return gone.port;
 }
 
-async function proxy(upstream: Upstream | undefined, options: Partial<UdpProxyOptions> = {}, clock?: FakeClock) {
+async function proxy(
+  upstream: Upstream | undefined,
+  options: Partial<UdpProxyOptions> = {},
+  clock?: FakeClock,
+  budget?: ConnectionBudget,
+) {
   const dialer = createLocalDialer();
   const started = await createUdpProxy(
     { listen: { host: '127.0.0.1', port: 0 }, ...options },
-    { dialer, route: () => upstream, ...(clock && { clock }) },
+    { dialer, route: () => upstream, ...(clock && { clock }), ...(budget && { budget }) },
   );
   stack.defer(async () => {
     await started[Symbol.asyncDispose]();
@@ -187,6 +193,23 @@ describe('the UDP proxy', () => {
     expect(target.clients.size).toBe(before);
     await ask(second, 'new flow');
     expect(target.clients.size).toBe(before + 1);
+  });
+
+  it('shares a budget with other listeners: makes room among its own flows, else turns new ones away', async () => {
+    const target = await server();
+    const budget = createConnectionBudget({ maxConnections: 2 });
+    const [left, right] = [
+      await proxy(upstreamOf(target.port), {}, undefined, budget),
+      await proxy(upstreamOf(target.port), {}, undefined, budget),
+    ];
+    await ask(client(left.port), '1');
+    await ask(client(left.port), '2');
+    client(right.port).send('no room');
+    await ask(client(left.port), '3');
+    expect([left.active, right.active, budget.active]).toEqual([2, 0, 2]);
+    await left[Symbol.asyncDispose]();
+    await ask(client(right.port), 'room again');
+    expect(budget.active).toBe(1);
   });
 
   it('gives the first datagrams to another endpoint when the first refuses', async () => {

@@ -13,10 +13,10 @@ import {
 } from '@edgemesh/core';
 import type { ConnectionBudget } from './connection-budget.ts';
 import { listenError } from './errors.ts';
-import { createProxyMetrics } from './metrics.ts';
+import { createProxyMetrics, type ProxyMetrics } from './metrics.ts';
 import { PROXY_DEFAULTS } from './options.ts';
 import type { ListenAddress } from './tcp-listener.ts';
-import { UdpFlow } from './udp-flow.ts';
+import { UdpFlow, type UdpFlowDeps } from './udp-flow.ts';
 import { type ClientAddress, plainAddress, type Upstream } from './upstream.ts';
 
 export interface UdpProxyOptions {
@@ -85,109 +85,129 @@ function keyOf(address: string, port: number): string {
   return `${address} ${port}`;
 }
 
-/** Starts a UDP proxy. Resolves once it is bound; rejects with {@link ProxyError}. */
-export async function createUdpProxy(options: UdpProxyOptions, deps: UdpProxyDeps): Promise<UdpProxy> {
-  const clock = deps.clock ?? systemClock;
-  const log = deps.log ?? silentLogger;
-  const metrics = createProxyMetrics(deps.metrics ?? noMetrics);
-  const idleMs = options.idleMs ?? PROXY_DEFAULTS.udpIdleMs;
-  const maxFlows = options.maxFlows ?? PROXY_DEFAULTS.maxUdpFlows;
-  const table = new FlowTable();
-  const socket = await bind(options.listen, (error) => log.warn('UDP listener failed', { error: messageOf(error) }));
-  let sweeper: Timer | undefined;
+/** The listener: hands datagrams to flows, answers to clients, and keeps the table within its limits. */
+class UdpListener implements UdpProxy {
+  readonly address: string;
+  readonly port: number;
+  private readonly socket: Socket;
+  private readonly deps: UdpProxyDeps;
+  private readonly clock: Clock;
+  private readonly metrics: ProxyMetrics;
+  private readonly idleMs: number;
+  private readonly maxFlows: number;
+  private readonly table = new FlowTable();
+  private readonly flowDeps: UdpFlowDeps;
+  private sweeper: Timer | undefined;
+  private disposal: Promise<void> | undefined;
 
-  const flowDeps = {
-    dialer: deps.dialer,
-    metrics,
-    maxDialAttempts: options.maxDialAttempts ?? PROXY_DEFAULTS.maxDialAttempts,
-    reply: (client: ClientAddress, payload: Uint8Array) => reply(client, payload),
-    ended(flow: UdpFlow, result: string) {
-      table.remove(flow);
-      deps.budget?.release(flow.client.address);
-      metrics.activeFlows.add(-1);
-      metrics.flowEnded(result);
-    },
-  };
+  constructor(socket: Socket, options: UdpProxyOptions, deps: UdpProxyDeps) {
+    const bound = socket.address();
+    this.address = bound.address;
+    this.port = bound.port;
+    this.socket = socket;
+    this.deps = deps;
+    this.clock = deps.clock ?? systemClock;
+    this.metrics = createProxyMetrics(deps.metrics ?? noMetrics);
+    this.idleMs = options.idleMs ?? PROXY_DEFAULTS.udpIdleMs;
+    this.maxFlows = options.maxFlows ?? PROXY_DEFAULTS.maxUdpFlows;
+    this.flowDeps = {
+      dialer: deps.dialer,
+      metrics: this.metrics,
+      maxDialAttempts: options.maxDialAttempts ?? PROXY_DEFAULTS.maxDialAttempts,
+      now: () => this.clock.now(),
+      reply: (client, payload) => this.reply(client, payload),
+      ended: (flow, result) => this.flowEnded(flow, result),
+    };
+    socket.on('message', (payload, from) => this.received(payload, from));
+  }
 
-  const reply = (client: ClientAddress, payload: Uint8Array) => {
-    if (closed || socket.getSendQueueSize() > PROXY_DEFAULTS.maxUdpQueuedBytes) {
-      metrics.datagramDropped('client-queue');
+  get active(): number {
+    return this.table.size;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.disposal ??= new Promise((resolve) => {
+      this.sweeper?.cancel();
+      for (const flow of this.table.all()) flow.close('shutdown');
+      this.socket.close(() => resolve());
+    });
+    return this.disposal;
+  }
+
+  private received(payload: Uint8Array, from: RemoteInfo): void {
+    const key = keyOf(from.address, from.port);
+    const flow = this.table.get(key);
+    if (flow === undefined) {
+      this.open(key, from)?.send(payload);
       return;
     }
-    metrics.datagramsToClient.add();
-    metrics.udpBytesToClient.add(payload.length);
-    socket.send(payload, client.port, client.address, sendFailed);
-  };
-  const sendFailed = (error: Error | null) => {
-    if (error !== null) metrics.datagramDropped('send-failed');
-  };
+    const now = this.clock.now();
+    // Moving an entry for each datagram costs more than it tells.
+    if (now - flow.lastUsed > this.idleMs / 4) this.table.touch(key, flow);
+    flow.lastUsed = now;
+    flow.send(payload);
+  }
 
-  const sweep = () => {
-    sweeper = undefined;
-    const now = clock.now();
-    for (const flow of table.all()) if (now - flow.lastUsed >= idleMs) flow.close('idle');
-    if (table.size > 0) sweeper = clock.after(idleMs / 4, sweep);
-  };
-
-  const open = (key: string, from: RemoteInfo): UdpFlow | undefined => {
-    const client = { address: from.address, port: from.port };
-    const upstream = deps.route({ address: plainAddress(from.address), port: from.port });
-    if (upstream === undefined) {
-      metrics.rejected('no-route');
+  private open(key: string, from: RemoteInfo): UdpFlow | undefined {
+    const upstream = this.deps.route({ address: plainAddress(from.address), port: from.port });
+    const verdict = upstream === undefined ? 'no-route' : this.takePlace(from.address);
+    if (upstream === undefined || verdict !== 'ok') {
+      this.metrics.rejected(verdict);
       return undefined;
     }
-    if (table.size >= maxFlows) table.oldest()?.close('evicted');
-    let verdict = deps.budget?.take(client.address) ?? 'ok';
-    if (verdict === 'limit' && table.size > 0) {
-      table.oldest()?.close('evicted');
-      verdict = deps.budget?.take(client.address) ?? 'ok';
-    }
-    if (verdict !== 'ok') {
-      metrics.rejected(verdict);
-      return undefined;
-    }
-    const flow = new UdpFlow(client, upstream, flowDeps, () => clock.now());
-    table.touch(key, flow);
-    metrics.activeFlows.add(1);
-    sweeper ??= clock.after(idleMs / 4, sweep);
+    const flow = new UdpFlow({ address: from.address, port: from.port }, upstream, this.flowDeps);
+    this.table.touch(key, flow);
+    this.metrics.activeFlows.add(1);
+    this.sweeper ??= this.clock.after(this.idleMs / 4, () => this.sweep());
     if (flow.open()) return flow;
     flow.close('no-endpoints');
     return undefined;
-  };
+  }
 
-  let closed = false;
-  socket.on('message', (payload: Uint8Array, from) => {
-    const key = keyOf(from.address, from.port);
-    let flow = table.get(key);
-    if (flow === undefined) flow = open(key, from);
-    else {
-      const now = clock.now();
-      // Moving an entry for each datagram costs more than it tells.
-      if (now - flow.lastUsed > idleMs / 4) table.touch(key, flow);
-      flow.lastUsed = now;
+  /** Finds room for one more flow, at the cost of the one idle longest where it must be. */
+  private takePlace(clientAddress: string): 'ok' | 'limit' | 'client-limit' {
+    const { budget } = this.deps;
+    if (this.table.size >= this.maxFlows) this.table.oldest()?.close('evicted');
+    const verdict = budget?.take(clientAddress) ?? 'ok';
+    if (verdict !== 'limit' || this.table.size === 0) return verdict;
+    this.table.oldest()?.close('evicted');
+    return budget?.take(clientAddress) ?? 'ok';
+  }
+
+  private reply(client: ClientAddress, payload: Uint8Array): void {
+    if (this.disposal !== undefined || this.socket.getSendQueueSize() > PROXY_DEFAULTS.maxUdpQueuedBytes) {
+      this.metrics.datagramDropped('client-queue');
+      return;
     }
-    flow?.send(payload);
-  });
+    this.metrics.datagramsToClient.add();
+    this.metrics.udpBytesToClient.add(payload.length);
+    this.socket.send(payload, client.port, client.address, this.sent);
+  }
 
-  let disposal: Promise<void> | undefined;
-  const dispose = async () => {
-    closed = true;
-    sweeper?.cancel();
-    for (const flow of table.all()) flow.close('shutdown');
-    await new Promise<void>((resolve) => socket.close(() => resolve()));
+  private readonly sent = (error: Error | null) => {
+    if (error !== null) this.metrics.datagramDropped('send-failed');
   };
-  const bound = socket.address();
-  return {
-    address: bound.address,
-    port: bound.port,
-    get active() {
-      return table.size;
-    },
-    [Symbol.asyncDispose]() {
-      disposal ??= dispose();
-      return disposal;
-    },
-  };
+
+  private flowEnded(flow: UdpFlow, result: string): void {
+    this.table.remove(flow);
+    this.deps.budget?.release(flow.client.address);
+    this.metrics.activeFlows.add(-1);
+    this.metrics.flowEnded(result);
+  }
+
+  private sweep(): void {
+    this.sweeper = undefined;
+    const now = this.clock.now();
+    for (const flow of this.table.all()) if (now - flow.lastUsed >= this.idleMs) flow.close('idle');
+    if (this.table.size > 0) this.sweeper = this.clock.after(this.idleMs / 4, () => this.sweep());
+  }
+}
+
+/** Starts a UDP proxy. Resolves once it is bound; rejects with {@link ProxyError}. */
+export async function createUdpProxy(options: UdpProxyOptions, deps: UdpProxyDeps): Promise<UdpProxy> {
+  const log = deps.log ?? silentLogger;
+  const socket = await bind(options.listen, (error) => log.warn('UDP listener failed', { error: messageOf(error) }));
+  return new UdpListener(socket, options, deps);
 }
 
 function bind({ host, port }: ListenAddress, onError: (error: Error) => void): Promise<Socket> {
