@@ -43,6 +43,7 @@ export interface ObjectLocation {
   readonly field: string;
 }
 
+/** The details of a {@link DiscoveryError}. */
 export interface DiscoveryErrorOptions {
   /** True when the same attempt may succeed later. Default false. */
   readonly retryable?: boolean;

@@ -20,6 +20,7 @@ interface ServiceBackends {
   endpoints: Backends | undefined;
 }
 
+/** An empty index over the merged objects. */
 export function createBackendsIndex(winner: Winner): BackendsIndex {
   const backends = new Map<ServiceId, ServiceBackends>();
   const sliceOwner = new Map<string, ServiceId>();

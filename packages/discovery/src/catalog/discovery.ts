@@ -21,6 +21,7 @@ import { restoreSnapshot, snapshotOf } from './snapshots.ts';
 import { type DiscoveryStatus, readStatus, type SourceRecord } from './status.ts';
 import { createStore, type Store } from './store.ts';
 
+/** What is read, where it is kept, and the ports it uses; defaults in `options.ts`. */
 export interface DiscoveryOptions {
   /** Highest priority first: of one object in two sources the first source's wins (see {@link Source.origin}). */
   readonly sources: readonly Source[];

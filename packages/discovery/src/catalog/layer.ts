@@ -24,6 +24,7 @@ export interface Layer {
 /** Called with the key of each object of a layer that came, changed or went. */
 export type OnChange = (kind: GroupKind, key: string) => void;
 
+/** An empty layer of which nothing is known. */
 export function createLayer(kind: GroupKind): Layer {
   const objects = new Map<string, NormalisedObject>();
   return { kind, objects, trust: 'none', confirmedAt: undefined, doubted: new Set(), tombstones: new Map() };

@@ -9,6 +9,7 @@ export interface ProblemLog {
   add(problem: DiscoveryError): void;
 }
 
+/** A log that has seen no problem yet. */
 export function createProblemLog(log: Logger, metrics: DiscoveryMetrics): ProblemLog {
   const seen = new Set<string>();
   let count = 0;

@@ -12,6 +12,7 @@ import type { DiscoveryMetrics } from '../metrics.ts';
 import type { Winner } from './backends-index.ts';
 import { createBuilder } from './builder.ts';
 
+/** What a publisher reads from and reports to. */
 export interface PublisherOptions {
   readonly winner: Winner;
   readonly windowMs: number;
@@ -28,6 +29,7 @@ export interface Publisher extends CatalogView {
   stop(): void;
 }
 
+/** A publisher of the empty catalog. */
 export function createPublisher({ winner, windowMs, clock, log, metrics }: PublisherOptions): Publisher {
   const builder = createBuilder(winner);
   const listeners = new Set<CatalogListener>();

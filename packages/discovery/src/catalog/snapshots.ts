@@ -2,6 +2,7 @@ import type { Clock, Logger } from '@edgemesh/core';
 import { loadSnapshot, type Snapshot, type SnapshotOptions, type SnapshotSection } from '../snapshot/index.ts';
 import type { Store } from './store.ts';
 
+/** Where the snapshot is and how it is read. */
 export interface RestoreOptions {
   readonly file: string;
   readonly limits: SnapshotOptions;

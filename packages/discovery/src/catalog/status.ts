@@ -12,6 +12,7 @@ export interface KindStatus {
   readonly ageMs?: number;
 }
 
+/** What one source knows and how it fares. */
 export interface SourceStatus {
   readonly name: string;
   readonly state: SourceState;
@@ -24,6 +25,7 @@ export interface SourceStatus {
   readonly kinds: readonly KindStatus[];
 }
 
+/** The state of a discovery at one moment. */
 export interface DiscoveryStatus {
   readonly revision: number;
   readonly services: number;

@@ -21,6 +21,7 @@ export interface StoreSource {
   readonly origin?: string;
 }
 
+/** Sources and callbacks of a store. */
 export interface StoreOptions {
   /** Highest priority first. */
   readonly sources: readonly StoreSource[];

@@ -13,6 +13,7 @@ import type {
 } from './machine.ts';
 import type { ResourceSpec } from './resources.ts';
 
+/** What the machine needs to know; times in milliseconds. */
 export interface ApiMachineOptions {
   readonly resource: Pick<ResourceSpec, 'versions' | 'optional'>;
   readonly pageLimit: number;
@@ -25,6 +26,7 @@ export interface ApiMachineOptions {
   readonly random: Random;
 }
 
+/** Everything a reflector on an API server remembers. */
 export interface ApiState {
   /** `waiting` for the deadline, `listing`, `opening` a watch, `watching`. */
   readonly phase: 'waiting' | 'listing' | 'opening' | 'watching';

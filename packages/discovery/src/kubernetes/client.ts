@@ -18,6 +18,7 @@ export interface KubeClient {
   watch(path: string, query: URLSearchParams, handlers: WatchHandlers, signal: AbortSignal): Promise<void>;
 }
 
+/** Called synchronously, in the order of the stream. */
 export interface WatchHandlers {
   /** The server has accepted the watch. */
   readonly onOpen: () => void;
@@ -25,6 +26,7 @@ export interface WatchHandlers {
   readonly onEvent: (event: WatchEvent) => void;
 }
 
+/** What a client needs. */
 export interface KubeClientOptions {
   readonly transports: TransportProvider;
   /** Milliseconds for a whole list page, and for the headers of a watch. */

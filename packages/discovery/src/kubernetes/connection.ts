@@ -26,6 +26,7 @@ export interface KubeconfigConnection {
   readonly context?: string;
 }
 
+/** How to reach an API. */
 export type KubeConnection = ServerConnection | KubeconfigConnection;
 
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
@@ -97,6 +98,7 @@ export interface Agents extends Disposable {
   of(options: AgentOptions): HttpAgent | HttpsAgent;
 }
 
+/** Agents for one server. */
 export function createAgents(base: URL): Agents {
   // lists and watches of one reflector follow each other, so an idle connection is worth keeping
   const common = { keepAlive: true, keepAliveMsecs: 30_000 };

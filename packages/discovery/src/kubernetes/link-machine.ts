@@ -6,6 +6,7 @@ export interface LinkState {
   readonly deadline?: number | undefined;
 }
 
+/** What the link monitor hears of. */
 export type LinkEvent =
   | { readonly type: 'wake' }
   /** A reflector has reason to doubt. */
@@ -20,6 +21,7 @@ export type LinkAction =
   | { readonly type: 'verdict'; readonly online: boolean }
   | { readonly type: 'up' };
 
+/** Before anything is known. */
 export const INITIAL_LINK: LinkState = { link: 'unknown', probing: false };
 
 /** METASERVER.md 5.6: a list with limit=1 shows which side answers; while it is the edge, look again every few seconds. */

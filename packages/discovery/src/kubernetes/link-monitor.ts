@@ -3,6 +3,7 @@ import { classifyList } from './classify.ts';
 import type { KubeClient } from './client.ts';
 import { INITIAL_LINK, type LinkAction, type LinkEvent, stepLink } from './link-machine.ts';
 
+/** What a link monitor needs. */
 export interface LinkMonitorOptions {
   readonly client: KubeClient;
   readonly clock: Clock;

@@ -65,12 +65,14 @@ export type ReflectorAction =
   | { readonly type: 'saw-cloud' }
   | { readonly type: 'ask-link' };
 
+/** One page to ask for. */
 export interface ListRequest {
   readonly version: string;
   readonly limit?: number;
   readonly continue?: string;
 }
 
+/** One watch to open. */
 export interface WatchRequest {
   readonly version: string;
   readonly resourceVersion?: string;

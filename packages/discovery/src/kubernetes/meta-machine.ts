@@ -14,6 +14,7 @@ import {
 } from './machine.ts';
 import type { ResourceSpec } from './resources.ts';
 
+/** What the machine needs to know; times in milliseconds. */
 export interface MetaMachineOptions {
   readonly resource: Pick<ResourceSpec, 'versions' | 'optional' | 'plural'>;
   readonly pageLimit: number;
@@ -24,6 +25,7 @@ export interface MetaMachineOptions {
   readonly random: Random;
 }
 
+/** Everything a reflector on a metaServer remembers. */
 export interface MetaState {
   /** `waiting` for the deadline, `listing`, `asking` whether the cloud answers, `parked` until it does. */
   readonly phase: 'waiting' | 'listing' | 'asking' | 'parked';

@@ -16,6 +16,7 @@ export interface ReflectorHooks {
   readonly onAskLink: () => void;
 }
 
+/** What a reflector needs. */
 export interface ReflectorOptions<S extends { readonly deadline?: number | undefined }> {
   readonly machine: ReflectorMachine<S>;
   readonly resource: ResourceSpec;

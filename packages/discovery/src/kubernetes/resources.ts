@@ -29,11 +29,17 @@ const core = (kind: string, plural: string, namespaced: boolean): ResourceSpec =
   namespaced,
 });
 
+/** core/v1 Services. */
 export const SERVICES = core('Service', 'services', true);
+/** core/v1 Endpoints, for servers without EndpointSlices and for metaServers. */
 export const ENDPOINTS = core('Endpoints', 'endpoints', true);
+/** core/v1 Nodes. */
 export const NODES = core('Node', 'nodes', false);
+/** core/v1 Namespaces. */
 export const NAMESPACES = core('Namespace', 'namespaces', false);
+/** core/v1 Pods; only for those who need them, there are many. */
 export const PODS = core('Pod', 'pods', true);
+/** core/v1 Secrets; followed by name alone, see `followSecrets`. */
 export const SECRETS = core('Secret', 'secrets', true);
 
 /** EndpointSlices, or Endpoints on a server without them (before Kubernetes 1.21). */

@@ -27,6 +27,7 @@ import { CORE_RESOURCES, ENDPOINTS, type ResourceSpec } from './resources.ts';
 import { oneAtATime } from './serial-client.ts';
 import { createSession, type SecretRef, type Session, type SessionOptions } from './session.ts';
 
+/** What to read, from where and how often; defaults in `options.ts`. */
 export interface KubernetesSourceOptions {
   /** `apiserver`: a real API server. `metaserver`: KubeEdge's edge API, which needs a different client (METASERVER.md). */
   readonly mode: 'apiserver' | 'metaserver';

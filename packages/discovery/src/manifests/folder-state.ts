@@ -22,11 +22,13 @@ export interface PassResult {
   readonly news: readonly DiscoveryError[];
 }
 
+/** The files of a folder and what they said. */
 export interface FolderState {
   /** Reads what has changed and hands the folder over to the sink. */
   apply(scan: Scan, sink: SourceSink): Promise<PassResult>;
 }
 
+/** Limits and defaults of reading. */
 export interface FolderStateOptions {
   readonly maxFileBytes: number;
   readonly defaultNamespace: string;

@@ -10,6 +10,7 @@ export interface FoundFile {
   readonly stamp: string;
 }
 
+/** What a folder holds at one moment. */
 export interface Scan {
   /** Sorted by path. */
   readonly files: readonly FoundFile[];

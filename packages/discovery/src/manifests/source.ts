@@ -10,6 +10,7 @@ import { createFolderState, type FolderState, type PassResult } from './folder-s
 import { createFolderWatch } from './folder-watch.ts';
 import { scanFolder } from './scan.ts';
 
+/** The folder and how it is followed. */
 export interface ManifestSourceOptions {
   /** Folder of .yaml, .yml and .json files, nested ones included. */
   readonly directory: string;

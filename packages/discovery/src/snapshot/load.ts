@@ -5,6 +5,7 @@ import { DEFAULT_SNAPSHOT_MAX_BYTES } from '../options.ts';
 import { decodeSnapshot } from './format.ts';
 import type { Snapshot } from './types.ts';
 
+/** Which file to load. */
 export interface LoadOptions {
   readonly file: string;
   readonly maxBytes?: number;

@@ -16,6 +16,7 @@ export interface Snapshot {
   readonly sections: readonly SnapshotSection[];
 }
 
+/** When and how large the file is written. */
 export interface SnapshotOptions {
   /** Milliseconds without a change before writing. Default 2,000. */
   readonly debounceMs?: number;

@@ -14,6 +14,7 @@ import {
 import { encodeSnapshot } from './format.ts';
 import type { Snapshot, SnapshotOptions } from './types.ts';
 
+/** The file, the state to write and the ports. */
 export interface SnapshotWriterOptions extends SnapshotOptions {
   readonly file: string;
   /** The state to write, taken at the moment of writing. */
