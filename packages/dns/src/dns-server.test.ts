@@ -276,6 +276,24 @@ describe('the wire', () => {
     expect((await both).map((reply) => reply.readUInt16BE(0))).toEqual([fast.readUInt16BE(0), slow.readUInt16BE(0)]);
   });
 
+  it('takes no more queries of a TCP client than may be under way, and the rest when answers have gone', async () => {
+    await using upstream = await createFakeUpstream();
+    const gate = Promise.withResolvers<void>();
+    upstream.answer = async ({ name }) => {
+      await gate.promise;
+      return a(name, 60, '192.0.2.1');
+    };
+    const limits = { maxTcpPipeline: 4, hedgeMinMs: 4_000, hedgeMaxMs: 8_000 };
+    await using server = await start({ upstreams: [`127.0.0.1:${upstream.port}`], limits });
+    const queries = Array.from({ length: 30 }, (_, i) => encodeQuestion(`n${i}.test`, 'A'));
+    const replies = tcpExchange(portOf(server), queries);
+    while (upstream.asked.length < 4) await new Promise(setImmediate);
+    await ask(server, WEB, 'A', { tcp: true });
+    expect(upstream.asked).toHaveLength(4);
+    gate.resolve();
+    expect(await replies).toHaveLength(30);
+  });
+
   it('closes idle TCP clients, also those that send half a message', async () => {
     await using server = await start({ limits: { tcpIdleMs: 60 } });
     const socket = connect(portOf(server), '127.0.0.1');

@@ -2,8 +2,8 @@ import { type Logger, messageOf, noMetrics, type ServiceId, silentLogger, system
 import { createLoopGuard } from './forward/loop-guard.ts';
 import { createRecursor, type Recursor } from './forward/recursor.ts';
 import { followResolvConf, type ResolvConf } from './forward/resolv-conf.ts';
-import type { UpstreamStatus, UpstreamTarget } from './forward/upstream.ts';
-import { createUpstreamSet, parseUpstream, type UpstreamSet } from './forward/upstream-set.ts';
+import type { UpstreamTarget } from './forward/upstream.ts';
+import { createUpstreamSet, parseUpstream, type UpstreamSet, type UpstreamStatus } from './forward/upstream-set.ts';
 import { createDnsMetrics } from './metrics.ts';
 import type { DnsServerDeps, DnsServerOptions, ListenAddress } from './options.ts';
 import { createAnswerCounters } from './resolve/counters.ts';
@@ -159,7 +159,7 @@ interface Parts {
 function statusOf({ settings, listeners, upstreams, resolvConf, zone, recursor }: Parts): DnsStatus {
   return {
     listeners: listeners.status,
-    upstreams: [...upstreams.all].map((upstream) => upstream.status),
+    upstreams: upstreams.status,
     ...(resolvConf?.error === undefined ? {} : { resolvConfError: resolvConf.error }),
     zone: {
       domains: settings.domains.map(formatName),

@@ -176,6 +176,12 @@ describe('forwarding', () => {
     expect(main.asked.map(({ name }) => name)).toEqual(['x.test', 'xcorp.test']);
     expect(corp.asked.map(({ name }) => name)).toEqual(['x.CORP.test', 'corp.test']);
     expect(lab.asked.map(({ name }) => name)).toEqual(['x.lab.corp.test']);
+    expect(server.status().upstreams.map(({ port, domains }) => [port, domains])).toEqual(
+      expect.arrayContaining([
+        [main.port, ['.']],
+        [corp.port, ['corp.test.']],
+      ]),
+    );
   });
 
   it('asks once for what many ask at the same time', async () => {

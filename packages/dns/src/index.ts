@@ -1,7 +1,8 @@
 export { createDnsServer, type DnsServer, type DnsStatus } from './dns-server.ts';
 export { DnsError, type DnsErrorCode, type DnsErrorPlace } from './errors.ts';
 export { parseResolvConf } from './forward/resolv-conf.ts';
-export type { UpstreamState, UpstreamStatus, UpstreamTarget } from './forward/upstream.ts';
+export type { UpstreamHealth, UpstreamState, UpstreamTarget } from './forward/upstream.ts';
+export type { UpstreamStatus } from './forward/upstream-set.ts';
 export {
   type AutopathOptions,
   CACHE_DEFAULTS,

@@ -43,6 +43,14 @@ export function createTcpChannel(options: TcpChannelOptions): TcpChannel {
     if (connection.pending.size > 0) return;
     connection.idle = options.clock.after(options.idleMs, () => drop(connection, 'closed'));
   };
+  const receive = (connection: Connection, message: Buffer) => {
+    const id = message.length < 2 ? -1 : message.readUInt16BE(0);
+    const waiting = connection.pending.get(id);
+    const reply = waiting && readReply(message, waiting.question);
+    if (waiting === undefined || reply === undefined) return;
+    connection.pending.delete(id);
+    waiting.done(reply);
+  };
   const open = (): Connection => {
     const socket = connect({ host: options.address, port: options.port, noDelay: true });
     const connection: Connection = { socket, pending: new Map(), idle: undefined };
@@ -53,14 +61,9 @@ export function createTcpChannel(options: TcpChannelOptions): TcpChannel {
     );
     socket.on('close', () => drop(connection, 'closed'));
     socket.on('data', (chunk) => {
-      deframer.push(chunk, (message) => {
-        const id = message.length < 2 ? -1 : message.readUInt16BE(0);
-        const waiting = connection.pending.get(id);
-        const reply = waiting && readReply(message, waiting.question);
-        if (waiting === undefined || reply === undefined) return;
-        connection.pending.delete(id);
-        waiting.done(reply);
-      });
+      deframer.push(chunk);
+      for (let message = deframer.next(); message !== undefined; message = deframer.next())
+        receive(connection, message);
       settle(connection);
     });
     return connection;

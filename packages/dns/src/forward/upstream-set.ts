@@ -1,7 +1,14 @@
 import { canonicalIp, ipVersion } from '@edgemesh/core';
 import { DnsError } from '../errors.ts';
-import { isWithin, type Name } from '../wire/name.ts';
-import { createUpstream, type Upstream, type UpstreamDeps, type UpstreamTarget, upstreamName } from './upstream.ts';
+import { formatName, isWithin, type Name } from '../wire/name.ts';
+import {
+  createUpstream,
+  type Upstream,
+  type UpstreamDeps,
+  type UpstreamHealth,
+  type UpstreamTarget,
+  upstreamName,
+} from './upstream.ts';
 
 const DNS_PORT = 53;
 
@@ -23,10 +30,16 @@ export interface UpstreamRoute {
   readonly targets: readonly UpstreamTarget[];
 }
 
+/** One upstream as `DnsServer.status` shows it. */
+export interface UpstreamStatus extends UpstreamHealth {
+  /** Domains it is asked for; `.` is everything without a domain of its own. */
+  readonly domains: readonly string[];
+}
+
 /** Which upstreams serve which names. */
 export interface UpstreamSet {
   /** All upstreams, each once. */
-  readonly all: Iterable<Upstream>;
+  readonly status: readonly UpstreamStatus[];
   /** Those for a lower-case name: the longest matching domain. */
   select(name: Name): readonly Upstream[];
   /** Replaces the routes; upstreams that stay keep their sockets and their health. */
@@ -39,8 +52,11 @@ export function createUpstreamSet(deps: UpstreamDeps): UpstreamSet {
   let byName = new Map<string, Upstream>();
   let routes: { readonly domain: Name; readonly upstreams: readonly Upstream[] }[] = [];
   const set: UpstreamSet = {
-    get all() {
-      return byName.values();
+    get status() {
+      return [...byName.values()].map((upstream) => ({
+        ...upstream.health,
+        domains: routes.filter((route) => route.upstreams.includes(upstream)).map(({ domain }) => formatName(domain)),
+      }));
     },
     select(name) {
       for (const route of routes) if (isWithin(name, route.domain)) return route.upstreams;

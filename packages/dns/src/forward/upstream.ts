@@ -21,7 +21,8 @@ export interface UpstreamTarget {
   readonly port: number;
 }
 
-export interface UpstreamStatus extends UpstreamTarget {
+/** How an upstream is doing. */
+export interface UpstreamHealth extends UpstreamTarget {
   readonly state: UpstreamState;
   /** Smoothed round trip, milliseconds; absent before the first answer. */
   readonly rttMs?: number;
@@ -32,7 +33,7 @@ export interface UpstreamStatus extends UpstreamTarget {
 export interface Upstream {
   readonly name: string;
   readonly state: UpstreamState;
-  readonly status: UpstreamStatus;
+  readonly health: UpstreamHealth;
   /** How long to wait before asking somebody else as well, milliseconds. */
   readonly hedgeMs: number;
   /** Asks; `done` is called exactly once, within the attempt timeout (twice that when TCP is needed). */
@@ -189,7 +190,7 @@ export function createUpstream(target: UpstreamTarget, deps: UpstreamDeps): Upst
     get state() {
       return state;
     },
-    get status() {
+    get health() {
       return {
         ...target,
         state,

@@ -83,9 +83,22 @@ function converse(client: Client, deps: ListenerDeps & { readonly clock: Clock }
   const view = createQueryView();
   const deframer = createDeframer();
 
-  const flow = () => {
-    const busy = client.unanswered >= limits.maxTcpPipeline || socket.writableNeedDrain;
-    if (busy) socket.pause();
+  let pumping = false;
+  /** Takes messages as long as the client may have more of them under way; reading stops meanwhile. */
+  const pump = () => {
+    // A reply that is there at once comes back in here.
+    if (pumping) return;
+    pumping = true;
+    const busy = () => client.unanswered >= limits.maxTcpPipeline || socket.writableNeedDrain;
+    socket.cork();
+    while (!busy() && !socket.destroyed) {
+      const message = deframer.next();
+      if (message === undefined) break;
+      receive(message);
+    }
+    socket.uncork();
+    pumping = false;
+    if (busy()) socket.pause();
     else socket.resume();
     if (client.ended && client.unanswered === 0) socket.end();
   };
@@ -93,7 +106,7 @@ function converse(client: Client, deps: ListenerDeps & { readonly clock: Clock }
     client.unanswered--;
     client.activeAt = clock.now();
     if (socket.writable) socket.write(frame(reply));
-    flow();
+    pump();
   };
   const receive = (message: Buffer) => {
     const verdict = parseQuery(message, view);
@@ -112,15 +125,13 @@ function converse(client: Client, deps: ListenerDeps & { readonly clock: Clock }
   };
 
   socket.on('data', (chunk) => {
-    socket.cork();
-    deframer.push(chunk, receive);
-    socket.uncork();
-    flow();
+    deframer.push(chunk);
+    pump();
   });
-  socket.on('drain', flow);
+  socket.on('drain', pump);
   socket.on('end', () => {
     client.ended = true;
-    flow();
+    pump();
   });
   // A reset is the client's way to leave; 'close' follows and settles everything.
   socket.on('error', () => socket.destroy());

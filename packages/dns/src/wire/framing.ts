@@ -1,45 +1,44 @@
 /**
  * Cuts a TCP byte stream into DNS messages (RFC 1035 4.2.2): a 16-bit length, then the message. A pure machine: give it
- * chunks, it gives whole messages, however the chunks were cut.
+ * chunks, take whole messages, however the chunks were cut.
  */
 export interface Deframer {
-  /** Takes the next chunk; `message` is called for every message that is complete now. */
-  push(chunk: Buffer, message: (message: Buffer) => void): void;
-  /** Bytes of an unfinished message. */
+  push(chunk: Buffer): void;
+  /** The next message that is complete, or undefined. */
+  next(): Buffer | undefined;
+  /** Bytes not yet taken. */
   readonly buffered: number;
 }
 
-/** A deframer holds at most one message of 64 KiB. */
+/** Holds what was pushed and not taken: whoever stops taking must stop pushing. */
 export function createDeframer(): Deframer {
   let parts: Buffer[] = [];
   let held = 0;
+  const join = () => {
+    parts = [Buffer.concat(parts)];
+  };
   return {
     get buffered() {
       return held;
     },
-    push(chunk, message) {
-      parts.push(chunk);
+    push(chunk) {
+      if (chunk.length > 0) parts.push(chunk);
       held += chunk.length;
+    },
+    next() {
+      if (held < 2) return undefined;
+      if ((parts[0] as Buffer).length < 2) join();
+      const end = 2 + (parts[0] as Buffer).readUInt16BE(0);
+      if (held < end) return undefined;
       // A long message in many chunks is joined once, when it is complete.
-      if (held < 2 || held < neededBytes(parts)) return;
-      let rest = parts.length === 1 ? chunk : Buffer.concat(parts);
-      while (rest.length >= 2) {
-        const end = 2 + rest.readUInt16BE(0);
-        if (rest.length < end) break;
-        message(rest.subarray(2, end));
-        rest = rest.subarray(end);
-      }
-      parts = rest.length === 0 ? [] : [rest];
-      held = rest.length;
+      if ((parts[0] as Buffer).length < end) join();
+      const head = parts[0] as Buffer;
+      if (head.length === end) parts.shift();
+      else parts[0] = head.subarray(end);
+      held -= end;
+      return head.subarray(2, end);
     },
   };
-}
-
-function neededBytes(parts: readonly Buffer[]): number {
-  const first = parts[0] as Buffer;
-  if (first.length >= 2) return 2 + first.readUInt16BE(0);
-  const head = Buffer.concat(parts.slice(0, 3));
-  return head.length >= 2 ? 2 + head.readUInt16BE(0) : 2;
 }
 
 /** A message with its length in front. */
