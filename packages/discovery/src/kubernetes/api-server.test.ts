@@ -1,9 +1,14 @@
-import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
-import { builtinKinds, createKubeApi, customKind, type KubeApi, type KubeApiOptions } from '@edgemesh/testkit/kube';
+import {
+  builtinKinds,
+  createKubeApi,
+  createTestCertificate,
+  customKind,
+  type KubeApi,
+  type KubeApiOptions,
+} from '@edgemesh/testkit/kube';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createDiscovery, type Discovery } from '../catalog/index.ts';
 import { endpoints, gateway, node, service, slice } from '../catalog/test-objects.ts';
@@ -243,19 +248,12 @@ describe('a source on an API server', () => {
 });
 
 describe('TLS', () => {
-  async function certificate(folder: string) {
-    const run = promisify(execFile);
-    const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
-    const subject = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1'];
-    const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
-    await run('openssl', ['req', '-x509', ...kind, '-keyout', key, '-out', cert, ...subject]);
-    return { key, cert };
-  }
   async function startTls() {
     const folder = await mkdtemp(join(tmpdir(), 'edgemesh-tls-'));
     stack.current.defer(() => rm(folder, { recursive: true }));
-    const files = await certificate(folder);
-    const [key, cert] = await Promise.all([readFile(files.key, 'utf8'), readFile(files.cert, 'utf8')]);
+    const { cert, key } = createTestCertificate();
+    const files = { cert: join(folder, 'cert.pem'), key: join(folder, 'key.pem') };
+    await Promise.all([writeFile(files.cert, cert), writeFile(files.key, key)]);
     const api = await startApi({ tls: { key, cert, ca: cert }, tokens: { good: 'agent' } });
     api.apply(service('web', { clusterIP: undefined }));
     return { api, folder, files };
