@@ -91,3 +91,35 @@ test('requests and pushes travel over a direct connection and over a circuit', a
     'not served',
   );
 });
+
+test('DHT and autonat are options that start and stop with the plane', async () => {
+  const relay = await plane({ nodeName: 'relay', serveRelay: true, dht: true, autonat: true });
+  const a = await plane({ nodeName: 'edge-a', relays: relayOf(relay), dht: true, autonat: true });
+  await relaysWhen(a, connected);
+  await a[Symbol.asyncDispose]();
+  await a[Symbol.asyncDispose]();
+});
+
+test('a burst of requests to one peer waits in line instead of failing', async () => {
+  const relay = await plane({ nodeName: 'relay', serveRelay: true });
+  const a = await plane({ nodeName: 'edge-a', relays: relayOf(relay) });
+  await relaysWhen(a, connected);
+  relay.handle('slow', async (_peer, body) => body);
+  const ask = (i: number) => a.request(relay.peerId, 'slow', Uint8Array.of(i), AbortSignal.timeout(5_000));
+  const answers = await Promise.all(Array.from({ length: 200 }, (_, i) => ask(i)));
+  expect(answers.map((answer) => answer[0])).toEqual(Array.from({ length: 200 }, (_, i) => i));
+});
+
+test('request limits hold: size, unknown peer, cancellation', async () => {
+  const relay = await plane({ nodeName: 'relay', serveRelay: true });
+  const a = await plane({ nodeName: 'edge-a', relays: relayOf(relay) });
+  await relaysWhen(a, connected);
+  relay.handle('stuck', () => new Promise(() => undefined));
+  const soon = AbortSignal.timeout(5_000);
+  const big = a.request(relay.peerId, 'stuck', new Uint8Array(64 * 1024 + 1), soon);
+  await expect(big).rejects.toMatchObject({ code: 'limit' });
+  const stranger = a.request((await createNodeIdentity()).peerId, 'stuck', new Uint8Array(0), soon);
+  await expect(stranger).rejects.toMatchObject({ code: 'unreachable' });
+  const cancelled = a.request(relay.peerId, 'stuck', new Uint8Array(0), AbortSignal.timeout(50));
+  await expect(cancelled).rejects.toMatchObject({ code: 'closed' });
+});
