@@ -10,7 +10,7 @@ import {
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createRunner, mustRun } from '../exec.ts';
 import type { RuleFrontend, RulesPlan, ServiceRule } from '../plan.ts';
-import { listElements } from './listing.ts';
+import { inspectNatChains, readFrontendCounts } from './inspect.ts';
 import { createNftTable, type NftTable } from './table.ts';
 
 const missing = await labMissing({ ci: process.env.CI !== undefined });
@@ -182,6 +182,9 @@ describe.skipIf(missing)('the nftables table', () => {
     await node.must('nft', ['-f', '-'], { input: `${late}\n` });
     expect(await connect(1)).toHaveProperty('pod1');
     await pollUntil(async () => (await connect(1)).pod2 === 1, { what: 'the other proxy' });
+    expect(await inspectNatChains(createRunner({ netns: node.netns }))).toEqual([
+      { family: 'inet', table: 'other', chain: 'pre', hook: 'prerouting', priority: -100, beforeUs: false },
+    ]);
     await node.must('nft', ['delete', 'table', 'inet', 'other']);
   });
 
@@ -271,8 +274,8 @@ describe.skipIf(missing)('the nftables table', () => {
     expect(report).toMatchObject({ kind: 'incremental', touched: [{ before: { key: 'shop/web:http:TCP' } }] });
     for (const name of Object.keys(await connect(2, '10.96.0.7'))) seen.add(name);
     expect(seen.size).toBe(3);
-    const counted = await listElements(createRunner({ netns: node.netns }), 'edgemesh', 'map', 'svc4_kernel');
-    expect(counted.find((element) => element.key.startsWith('10.96.0.7'))!.packets).toBe(3);
+    const counted = await readFrontendCounts(createRunner({ netns: node.netns }));
+    expect(counted).toContainEqual({ frontend: '10.96.0.7 . tcp . 80', by: 'kernel', connections: 3 });
     expect(await table.apply(plan(still, rule({ routable: rule().routable.slice(1) })))).toMatchObject({
       kind: 'none',
     });

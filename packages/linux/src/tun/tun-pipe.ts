@@ -14,29 +14,39 @@ const tun = await openTun({ name: options.name, ...(options.mtu === undefined ? 
 
 function join(socket: Socket): void {
   socket.setNoDelay(true);
-  let rest: Buffer = Buffer.alloc(0);
+  // Unfinished frames wait at the front of one buffer, so each byte is copied once.
+  const pending = Buffer.allocUnsafeSlow(4 * 1024 * 1024);
+  let filled = 0;
   socket.on('data', (chunk) => {
-    let data = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-    while (data.length >= 4 && data.length >= 4 + data.readUInt32BE(0)) {
-      const end = 4 + data.readUInt32BE(0);
-      tun.write(data.subarray(4, end));
-      data = data.subarray(end);
+    chunk.copy(pending, filled);
+    filled += chunk.length;
+    let start = 0;
+    while (filled - start >= 4 && filled - start >= 4 + pending.readUInt32BE(start)) {
+      const end = start + 4 + pending.readUInt32BE(start);
+      tun.write(pending.subarray(start + 4, end));
+      start = end;
     }
-    rest = data;
+    pending.copyWithin(0, start, filled);
+    filled -= start;
   });
   socket.on('error', () => process.exit(1));
   socket.on('drain', () => tun.resume());
-  let batch: Buffer[] = [];
+  // One event-loop turn, one writev.
+  let corked = false;
   const flush = () => {
-    const frames = batch;
-    batch = [];
-    if (!socket.write(Buffer.concat(frames))) tun.pause();
+    corked = false;
+    socket.uncork();
   };
   tun.start((frame) => {
-    const out = Buffer.allocUnsafe(4 + frame.length);
+    const out = Buffer.allocUnsafeSlow(4 + frame.length);
     out.writeUInt32BE(frame.length, 0);
     out.set(frame, 4);
-    if (batch.push(out) === 1) setImmediate(flush);
+    if (!corked) {
+      corked = true;
+      socket.cork();
+      setImmediate(flush);
+    }
+    if (!socket.write(out)) tun.pause();
   });
   console.log(`joined ${tun.offload}`);
 }
