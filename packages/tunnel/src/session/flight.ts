@@ -2,6 +2,8 @@
 const INITIAL_BYTES = 524_288;
 /** Never less: two batches keep TLS and both event loops busy on any path. */
 const MIN_BYTES = 196_608;
+/** Both event loops sleep and wake: a path is a little longer than its fastest round trip shows, in milliseconds. */
+const JITTER_MS = 2;
 /** Rates are remembered for one to two of these periods, in milliseconds; round-trip times for ten. */
 const RATE_PERIOD_MS = 2_000;
 const RTT_PERIOD_MS = 20_000;
@@ -76,6 +78,6 @@ export class FlightLimit {
     if (now - rtts.since >= RTT_PERIOD_MS) this.rtts = { current: rtt, previous: rtts.current, since: now };
     const best = Math.max(this.rates.current, this.rates.previous);
     const least = Math.min(this.rtts.current, this.rtts.previous);
-    this.limitBytes = Math.max(MIN_BYTES, 2 * best * least + MIN_BYTES);
+    this.limitBytes = Math.max(MIN_BYTES, 2 * best * (least + JITTER_MS) + MIN_BYTES);
   }
 }

@@ -60,7 +60,15 @@ describe('a session before its first carrier', () => {
 
 describe('a dial', () => {
   it('times out when the far side neither accepts nor refuses', async () => {
-    const silent = { attach() {}, write: () => true, end() {}, reset() {}, pause() {}, resume() {} };
+    const nothing = () => undefined;
+    const silent = {
+      attach: nothing,
+      write: () => true,
+      end: nothing,
+      reset: nothing,
+      pause: nothing,
+      resume: nothing,
+    };
     const net = simNodes({}, { openStream: () => silent });
     net.connect();
     const stream = recordStream(
