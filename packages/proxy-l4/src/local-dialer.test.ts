@@ -3,7 +3,13 @@ import { once } from 'node:events';
 import { connect as netConnect, type Socket } from 'node:net';
 import { Worker } from 'node:worker_threads';
 import { createFakeClock } from '@edgemesh/testkit';
-import { describeByteStream, describeDatagrams, describeDialer, recordStream } from '@edgemesh/testkit/conformance';
+import {
+  describeByteStream,
+  describeDatagrams,
+  describeDialer,
+  recordDatagrams,
+  recordStream,
+} from '@edgemesh/testkit/conformance';
 import { describe, expect, it } from 'vitest';
 import { createLocalDialer } from './local-dialer.ts';
 import { socketByteStream } from './socket-stream.ts';
@@ -61,6 +67,19 @@ describe('the local dialer', () => {
     await stream.untilClosed();
     expect(stream.error).toMatchObject({ retryable: true });
     expect(dialer.openStreams).toBe(0);
+  });
+
+  it.each([
+    { address: '127.0.0.1', port: 70_000 },
+    { address: 'no.such.host.invalid', port: 53 },
+    { address: '255.255.255.255', port: 53 },
+  ])('fails through closed for datagrams to $address port $port', async (target) => {
+    const dialer = createLocalDialer();
+    const channel = recordDatagrams(dialer.openDatagrams(target));
+    channel.send('unheard');
+    await channel.untilClosed();
+    expect(channel.error).toMatchObject({ retryable: true });
+    while (dialer.openChannels > 0) await new Promise(setImmediate);
   });
 
   it('cancels its timer once connected', async () => {

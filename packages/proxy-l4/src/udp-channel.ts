@@ -20,7 +20,12 @@ class UdpChannel implements Datagrams {
     socket.on('error', (cause) => this.finish(socketError(cause, this.heard)));
     socket.once('close', onGone);
     try {
-      socket.connect(port, address, () => this.flush());
+      // Node hands a failure to this callback instead of emitting it; its types do not say so.
+      const connected: (cause?: NodeJS.ErrnoException) => void = (cause) => {
+        if (cause === undefined) this.flush();
+        else this.finish(socketError(cause, false));
+      };
+      socket.connect(port, address, connected);
     } catch (cause) {
       this.finish(socketError(cause as NodeJS.ErrnoException, false));
     }
