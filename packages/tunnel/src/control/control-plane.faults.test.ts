@@ -68,6 +68,7 @@ test('a wrong mesh secret is named as the reason on the side that dials, and not
   const [state] = await relaysWhen(stranger, failed);
   expect(state?.reason).toMatch(/mesh secret/);
   expect(relay.records().map((record) => record.nodeName)).toEqual(['relay']);
+  expect(log.lines.filter((line) => /another mesh secret/.test(line.message))).toHaveLength(1);
   expect(JSON.stringify(log.lines)).not.toContain(text);
 });
 
@@ -107,7 +108,8 @@ test('a relay that restarts with its key is back within two seconds, at the same
   const other = await plane({ nodeName: 'other', relays: relayOf(first) });
   await Promise.all([relaysWhen(agent, connected), relaysWhen(other, connected)]);
   const listen = [addressOf(first)];
-  const lost = relaysWhen(agent, (relays) => !connected(relays));
+  const isLost = (relays: readonly RelayState[]) => !connected(relays);
+  const lost = Promise.all([relaysWhen(agent, isLost), relaysWhen(other, isLost)]);
   await first[Symbol.asyncDispose]();
   await lost;
   expect(agent.relays()[0]?.reason).toMatch(/connection/);

@@ -12,6 +12,8 @@ export interface ControlMetrics {
   readonly relaysConnected: Gauge;
   readonly relayChanges: Labelled<Counter>;
   readonly mdnsPackets: Labelled<Counter>;
+  /** Registers the gauges that are read when metrics are collected. */
+  observeSizes(sizes: { readonly records: () => number; readonly peers: () => number }): void;
 }
 
 /** Registers the metrics; names and labels are listed in docs/control-plane.md. */
@@ -35,5 +37,9 @@ export function createControlMetrics(metrics: Metrics): ControlMetrics {
       .with(),
     relayChanges: counter('relay_changes_total', 'Relay connections gained and lost', 'change'),
     mdnsPackets: counter('mdns_packets_total', 'mDNS packets by outcome', 'outcome'),
+    observeSizes({ records, peers }) {
+      metrics.observe({ name: 'edgemesh_control_records', help: 'Node records in memory' }, records);
+      metrics.observe({ name: 'edgemesh_control_peers', help: 'Members with a control connection' }, peers);
+    },
   };
 }

@@ -97,6 +97,7 @@ export class Plane implements ManagedControlPlane {
       onRelays: (listener: () => void) => this.#relays.onChange(listener),
       relaysPending: () => this.#relays.pending(),
       peers: () => [...this.#greeted],
+      hasGreeted: (peerId: string) => this.#greeted.has(peerId),
       askLan: () => this.#mdns?.query(),
     };
     this.#directory = new Directory({ ...parts, neighbours, serveRelay, ownPeerId: this.peerId });
@@ -111,7 +112,7 @@ export class Plane implements ManagedControlPlane {
 
   /** Makes the first record, then starts everything that works in the background. */
   async start(): Promise<void> {
-    const { host, stack, log, clock } = this.#parts;
+    const { host, stack, log, clock, metrics, store } = this.#parts;
     this.#dialer = await PeerDialer.create({
       node: host.node,
       links: this.#links,
@@ -120,6 +121,7 @@ export class Plane implements ManagedControlPlane {
       log,
     });
     stack.use(this.#own);
+    metrics.observeSizes({ records: () => store.size, peers: () => this.#greeted.size });
     await this.#own.update();
     this.#own.watch();
     host.node.addEventListener('peer:disconnect', (event) => this.#greeted.delete(event.detail.toString()));

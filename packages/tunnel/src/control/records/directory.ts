@@ -17,6 +17,7 @@ export interface Neighbours {
   relaysPending(): boolean;
   /** Every peer with a control connection that has greeted us, relays included. */
   peers(): readonly string[];
+  hasGreeted(peerId: string): boolean;
   /** Asks the LAN who is there, where that is possible. */
   askLan(): void;
 }
@@ -89,7 +90,9 @@ export class Directory {
   }
 
   #isFresh(stored: StoredRecord): boolean {
-    if (stored.record.peerId === this.#deps.ownPeerId) return true;
+    const { peerId } = stored.record;
+    // who is connected tells us about every change
+    if (peerId === this.#deps.ownPeerId || this.#deps.neighbours.hasGreeted(peerId)) return true;
     if (stored.confirmedAt === undefined) return false;
     return this.#deps.clock.now() - stored.confirmedAt < this.#deps.tunables.freshRecordMs;
   }

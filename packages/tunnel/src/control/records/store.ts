@@ -75,6 +75,11 @@ export class RecordStore {
     return name === undefined ? undefined : this.get(name);
   }
 
+  /** Records in memory. */
+  get size(): number {
+    return this.#byName.size;
+  }
+
   /** All records that have not expired. */
   all(): StoredRecord[] {
     for (const stored of [...this.#byName.values()]) if (this.#expired(stored.receivedAt)) this.#remove(stored);

@@ -25,6 +25,9 @@ import { SocketConnection } from './socket-connection.ts';
 /** Message of the error when a dialled address turns out to be this node. */
 export const OWN_ADDRESS = 'the address is our own';
 
+/** At most one warning about foreign secrets in this time, in milliseconds. */
+const LOUD_EVERY_MS = 30_000;
+
 export interface SharedTcpOptions {
   readonly port: SharedPort;
   readonly localPort: number | undefined;
@@ -119,6 +122,7 @@ class SharedListener extends TypedEventEmitter<ListenerEvents> implements Listen
   readonly #connections = new Set<SocketConnection>();
   #bound: SocketAddress | undefined;
   #detach: (() => void) | undefined;
+  #loudAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: SharedTcpOptions, upgrader: Upgrader, log: Libp2pLogger) {
     super();
@@ -153,15 +157,23 @@ class SharedListener extends TypedEventEmitter<ListenerEvents> implements Listen
     this.#connections.add(raw);
     raw.addEventListener('close', () => this.#connections.delete(raw));
     this.#upgrader.upgradeInbound(raw, { signal: this.#closing.signal }).catch((error: unknown) => {
-      const code = raw.failure?.code ?? 'protocol';
-      this.#options.metrics.handshakeFailures.with('inbound', code).add();
-      this.#options.log.debug('control handshake from a client failed', {
-        from: remoteAddress,
-        code,
-        error: raw.failure?.message ?? messageOf(error),
-      });
+      this.#noteFailure(remoteAddress, raw.failure ?? new TunnelError('protocol', messageOf(error)));
       raw.abort(error instanceof Error ? error : new Error(String(error)));
     });
+  }
+
+  /** A wrong secret is worth a line, as somebody waits for it to work; but not one for each of its retries. */
+  #noteFailure(from: string, failure: TunnelError): void {
+    const { metrics, log } = this.#options;
+    metrics.handshakeFailures.with('inbound', failure.code).add();
+    const fields = { from: plainIp(from), code: failure.code, error: failure.message };
+    const isLoud = failure.code === 'secret' && performance.now() - this.#loudAt > LOUD_EVERY_MS;
+    if (isLoud) {
+      this.#loudAt = performance.now();
+      log.warn('a client with another mesh secret was turned away', fields);
+    } else {
+      log.debug('control handshake from a client failed', fields);
+    }
   }
 
   getAddrs(): Multiaddr[] {
