@@ -75,7 +75,7 @@ export function createCatalogIndex(initial: Catalog, options: CatalogIndexOption
     podNamespace(address) {
       const known = podNamespaces(catalog.objects.get('Pod')).get(address);
       if (known !== undefined) return known;
-      for (const id of index.servicesAt(address)) {
+      for (const id of [...index.servicesAt(address)].sort()) {
         const found = catalog.endpoints.get(id)?.find((e) => e.address === address && e.targetRef?.kind === 'Pod');
         if (found?.targetRef !== undefined) return found.targetRef.namespace;
       }

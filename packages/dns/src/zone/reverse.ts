@@ -31,7 +31,8 @@ export function reverseTargets(context: ZoneContext, address: string): Name[] {
   const zone = context.domains[0] as Name;
   const headless: Name[] = [];
   const others: Name[] = [];
-  for (const id of context.index.servicesAt(address)) {
+  // In an order that does not depend on the order of events.
+  for (const id of [...context.index.servicesAt(address)].sort()) {
     const service = context.catalog.services.get(id);
     if (service === undefined) continue;
     const base = [service.name, service.namespace, 'svc', ...zone];
