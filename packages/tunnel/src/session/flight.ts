@@ -2,6 +2,8 @@
 const INITIAL_BYTES = 524_288;
 /** Never less: two batches keep TLS and both event loops busy on any path. */
 const MIN_BYTES = 196_608;
+/** What is in flight may exceed what the path holds by this factor; it is also how fast the limit grows per round trip. */
+const GAIN = 1.5;
 /** Both event loops sleep and wake: a path is a little longer than its fastest round trip shows, in milliseconds. */
 const JITTER_MS = 2;
 /** Rates are remembered for one to two of these periods, in milliseconds; round-trip times for ten. */
@@ -9,7 +11,7 @@ const RATE_PERIOD_MS = 2_000;
 const RTT_PERIOD_MS = 20_000;
 
 /**
- * How many bytes a session may have in flight on its carrier: twice what the path holds (delivery rate times smallest round
+ * How many bytes a session may have in flight on its carrier: one and a half times what the path holds (delivery rate times smallest round
  * trip, measured from acknowledgements as BBR does). More would only wait in the kernel's send buffer, which grows to
  * megabytes: seconds on a slow link, and nothing could overtake them. TCP below does the congestion control.
  */
@@ -78,6 +80,6 @@ export class FlightLimit {
     if (now - rtts.since >= RTT_PERIOD_MS) this.rtts = { current: rtt, previous: rtts.current, since: now };
     const best = Math.max(this.rates.current, this.rates.previous);
     const least = Math.min(this.rtts.current, this.rtts.previous);
-    this.limitBytes = Math.max(MIN_BYTES, 2 * best * (least + JITTER_MS) + MIN_BYTES);
+    this.limitBytes = Math.max(MIN_BYTES, GAIN * best * (least + JITTER_MS) + MIN_BYTES);
   }
 }
