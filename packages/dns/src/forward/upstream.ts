@@ -1,13 +1,10 @@
 import type { Clock, Logger, Random, Timer } from '@edgemesh/core';
 import type { DnsMetrics } from '../metrics.ts';
 import type { Limits } from '../options.ts';
-import { RCODE } from '../wire/constants.ts';
+import { createAsker } from './asker.ts';
 import type { LoopGuard } from './loop-guard.ts';
-import { type Done, failure, type Outcome, type UpstreamReply } from './outcome.ts';
-import { encodeQuery, type Question } from './question.ts';
-import { createRttEstimator } from './rtt.ts';
-import { createTcpChannel } from './tcp-channel.ts';
-import { createUdpChannel, type UdpChannel } from './udp-channel.ts';
+import { type Done, failure, type Outcome } from './outcome.ts';
+import type { Question } from './question.ts';
 
 /**
  * `up` in use; `down` failed several times in a row and is being probed; `loop` its queries come back to this server;
@@ -52,9 +49,6 @@ export interface UpstreamDeps {
   readonly isSelf: (target: UpstreamTarget) => boolean;
 }
 
-/** How long a server that choked on EDNS is asked without it. */
-const NO_EDNS_MS = 600_000;
-
 /** `10.0.0.1:53`, `[fd00::1]:53`. */
 export function upstreamName({ address, port }: UpstreamTarget): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
@@ -66,17 +60,13 @@ export function createUpstream(target: UpstreamTarget, deps: UpstreamDeps): Upst
   const name = upstreamName(target);
   const log = deps.log.child({ upstream: name });
   const gauge = metrics.upstreamUp.with(name);
-  const seconds = metrics.upstreamSeconds.with(name);
   const count = (outcome: string) => metrics.upstreamQueries.with(name, outcome).add();
-  const rtt = createRttEstimator(limits.hedgeMinMs, limits.hedgeMaxMs);
-  const tcp = createTcpChannel({ ...target, clock, random, idleMs: limits.upstreamTcpIdleMs });
-  let channels: UdpChannel[] = [];
+  const asker = createAsker({ ...target, name, limits, clock, random, metrics });
   let state: UpstreamState = 'up';
   let failures = 0;
   let probes = 0;
   let lastFailure: string | undefined;
   let probeTimer: Timer | undefined;
-  let plainUntil = 0;
   let closed = false;
 
   const become = (next: UpstreamState) => {
@@ -85,64 +75,6 @@ export function createUpstream(target: UpstreamTarget, deps: UpstreamDeps): Upst
     const level = next === 'up' ? 'info' : 'warn';
     log[level]('upstream changed state', { from: state, to: next, lastFailure });
     state = next;
-  };
-
-  const channel = (): UdpChannel => {
-    channels = channels.filter((c) => c.usable);
-    if (channels.length < limits.socketsPerUpstream) {
-      const opened = createUdpChannel({
-        ...target,
-        clock,
-        random,
-        maxQueries: limits.queriesPerSocket,
-        lifetimeMs: limits.socketLifetimeMs,
-        onStray: () => count('stray'),
-      });
-      channels.push(opened);
-      return opened;
-    }
-    return channels[Math.floor(random() * channels.length)] as UdpChannel;
-  };
-
-  /** One query over one transport with the attempt timeout. */
-  const attempt = (transport: 'udp' | 'tcp', question: Question, edns: boolean, done: Done) => {
-    const started = clock.now();
-    const query = encodeQuery(question, edns, limits.maxUdpPayload);
-    const timer = clock.after(limits.attemptTimeoutMs, () => {
-      forget();
-      done(failure('timeout'));
-    });
-    const forget = (transport === 'udp' ? channel() : tcp).send(query, question.wire, (outcome) => {
-      timer.cancel();
-      if (outcome.kind === 'reply') {
-        const elapsed = clock.now() - started;
-        seconds.observe(elapsed / 1000);
-        if (transport === 'udp') rtt.observe(elapsed);
-      }
-      done(outcome);
-    });
-  };
-
-  const overTcp = (question: Question, edns: boolean, short: UpstreamReply, done: Done) => {
-    count('truncated');
-    attempt('tcp', question, edns, (outcome) => {
-      // The short answer is still better than none: the client sees TC and may come by TCP itself.
-      done(outcome.kind === 'failure' && short.scan !== undefined ? short : outcome);
-    });
-  };
-
-  const ask = (question: Question, done: Done) => {
-    const edns = clock.now() >= plainUntil;
-    attempt('udp', question, edns, (outcome) => {
-      if (outcome.kind === 'failure') return done(outcome);
-      if (edns && chokedOnEdns(outcome)) {
-        plainUntil = clock.now() + NO_EDNS_MS;
-        return attempt('udp', question, false, (plain) =>
-          plain.kind === 'reply' && plain.truncated ? overTcp(question, false, plain, done) : done(plain),
-        );
-      }
-      return outcome.truncated ? overTcp(question, edns, outcome, done) : done(outcome);
-    });
   };
 
   const scheduleProbe = (delayMs: number) => {
@@ -154,7 +86,7 @@ export function createUpstream(target: UpstreamTarget, deps: UpstreamDeps): Upst
       lastFailure = 'loop';
       become('loop');
     });
-    ask(ticket.question, (outcome) => {
+    asker.ask(ticket.question, (outcome) => {
       ticket.cancel();
       if (closed) return;
       if (ticket.returned) return scheduleProbe(limits.loopRecheckMs);
@@ -194,19 +126,19 @@ export function createUpstream(target: UpstreamTarget, deps: UpstreamDeps): Upst
       return {
         ...target,
         state,
-        ...(rtt.smoothedMs === undefined ? {} : { rttMs: rtt.smoothedMs }),
+        ...(asker.rtt.smoothedMs === undefined ? {} : { rttMs: asker.rtt.smoothedMs }),
         ...(lastFailure === undefined ? {} : { lastFailure }),
       };
     },
     get hedgeMs() {
-      return rtt.hedgeMs;
+      return asker.rtt.hedgeMs;
     },
     query(question, done) {
       if (closed) {
         done(failure('closed'));
         return;
       }
-      ask(question, (outcome) => {
+      asker.ask(question, (outcome) => {
         count(outcome.kind === 'reply' ? 'reply' : outcome.reason);
         if (!closed) judge(outcome, false);
         done(outcome);
@@ -215,13 +147,7 @@ export function createUpstream(target: UpstreamTarget, deps: UpstreamDeps): Upst
     close() {
       closed = true;
       probeTimer?.cancel();
-      for (const open of channels) open.close();
-      tcp.close();
+      asker.close();
     },
   };
-}
-
-/** Servers that predate EDNS, or fear it, answer these without an OPT (RFC 6891 7). */
-function chokedOnEdns(reply: UpstreamReply): boolean {
-  return (reply.rcode === RCODE.FORMERR || reply.rcode === RCODE.NOTIMP) && reply.scan?.opt === undefined;
 }
