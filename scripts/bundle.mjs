@@ -1,5 +1,5 @@
 // Bundles the apps: one file each, tree-shaken and minified, because memory and start-up are features of an edge agent.
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { root } from './toolchain.mjs';
@@ -8,12 +8,19 @@ const entries = readdirSync(join(root, 'apps'))
   .flatMap((app) => ['main', 'backend'].map((name) => [app, name]))
   .filter(([app, name]) => existsSync(join(root, 'apps', app, 'src', `${name}.ts`)));
 
+const apps = [...new Set(entries.map(([app]) => app))];
+for (const app of apps) rmSync(join(root, 'apps', app, 'dist/chunks'), { recursive: true, force: true });
+
 await Promise.all(
-  entries.map(([app, name]) =>
+  apps.map((app) =>
     build({
-      entryPoints: [join(root, 'apps', app, 'src', `${name}.ts`)],
-      outfile: join(root, 'apps', app, 'dist', `${name}.js`),
+      entryPoints: entries
+        .filter((entry) => entry[0] === app)
+        .map(([, name]) => join(root, 'apps', app, 'src', `${name}.ts`)),
+      outdir: join(root, 'apps', app, 'dist'),
       bundle: true,
+      splitting: true, // what few need, as the kubeconfig reader, is loaded when it is used
+      chunkNames: 'chunks/[name]-[hash]',
       platform: 'node',
       target: 'node24',
       format: 'esm',

@@ -169,7 +169,12 @@ class MeshAgent implements Agent {
       discovery: this.#requireDiscovery(),
       tunnel: this.#tunnel,
       flows: this.#proxy?.flows() ?? { tcp: 0, udp: 0 },
-      details: { dns: this.#dns?.status(), proxy: this.#proxy?.details(), relay: this.#tunnel?.relayStatus() },
+      details: {
+        dns: this.#dns?.status(),
+        proxy: this.#proxy?.details(),
+        relay: this.#tunnel?.relayStatus(),
+        nat: this.#tunnel?.natKind(),
+      },
     });
   }
 

@@ -26,11 +26,15 @@ import {
 import { TunnelError } from './errors.ts';
 import { deriveMeshSecrets, loadNodeIdentity, type MeshSecrets, type NodeIdentity } from './identity/index.ts';
 import { type PathOptions, pathDefaults, type RelayLimits, relayDefaults } from './options.ts';
-import { connectFirst, formatAddress } from './paths/connect.ts';
+import { formatAddress } from './paths/connect.ts';
 import { createDeferredDatagrams, createDeferredStream } from './paths/deferred-stream.ts';
 import type { PathTransition } from './paths/machine.ts';
 import { pathOfAddress } from './paths/path-of-address.ts';
 import { type PathStrategy, PeerLink } from './paths/peer-link.ts';
+import { createStrategies, type HandshakeOptions } from './paths/strategies.ts';
+import type { NatKind } from './punch/nat-kind.ts';
+import { answerObserve } from './punch/observe.ts';
+import { createPuncher, type Puncher, type PunchOptions, punchDefaults } from './punch/puncher.ts';
 import { createRelayClient, type RelayClient } from './relay/client.ts';
 import { createRelayService, type RelayService, type RelayStatus } from './relay/service.ts';
 import { createSessionTable, type SessionOptions, type SessionTable, secureCarrier } from './session/index.ts';
@@ -55,6 +59,9 @@ export interface TunnelOptions {
   readonly paths?: Partial<PathOptions>;
   /** Stream and memory limits of the sessions. */
   readonly session?: Partial<SessionOptions>;
+  /** Open direct paths through NATs where a relay helps. Default true. */
+  readonly holePunch?: boolean;
+  readonly punch?: Partial<PunchOptions>;
   /** Grants of the relay; with `control.serveRelay` only. */
   readonly relay?: Partial<RelayLimits>;
   /** The rest of the control plane's options: listen, relays, advertise, mdns, serveRelay, ... */
@@ -83,6 +90,8 @@ export interface Tunnel extends Dialer, AsyncDisposable {
   relays(): readonly RelayState[];
   /** What this node relays for others; undefined when it is no relay. */
   relayStatus(): RelayStatus | undefined;
+  /** What is between this node and the relays; undefined until it mattered. */
+  natKind(): NatKind | undefined;
   /** The path in use to a node. */
   pathTo(nodeName: string): PathKind | undefined;
   onTransition(listener: (nodeName: string, transition: PathTransition) => void): () => void;
@@ -101,6 +110,7 @@ export async function createTunnel(options: TunnelOptions, deps: TunnelDeps): Pr
   const { log = silentLogger, metrics = noMetrics, clock = systemClock } = deps;
   const control = await createControlPlane({
     ...options.control,
+    capabilities: [...(options.control.capabilities ?? []), ...(options.holePunch === false ? [] : ['punch'])],
     identity,
     secrets,
     nodeName: options.nodeName,
@@ -130,6 +140,7 @@ class MeshTunnel implements Tunnel {
   readonly #listeners = new Set<(nodeName: string, transition: PathTransition) => void>();
   readonly #relayClient: RelayClient;
   readonly #relayService: RelayService | undefined;
+  readonly #puncher: Puncher | undefined;
   readonly #strategies: Readonly<Partial<Record<PathKind, PathStrategy>>>;
   readonly #abort = new AbortController();
   readonly #cleanup: (() => void)[] = [];
@@ -163,18 +174,24 @@ class MeshTunnel implements Tunnel {
       control,
       writePreamble,
       connectTimeoutMs: this.#paths.attemptTimeoutMs,
-      onIncoming: (from, { socket, remoteAddress }) =>
-        detach(
-          'relayed peer',
-          log,
-          this.#secure(socket, { role: 'server', path: 'relayed', remoteAddress, expectedPeerId: from }),
-        ),
+      onIncoming: (from, { socket, remoteAddress, relayPeerId }) => {
+        // A relay that calls for itself is at the other end of this very socket.
+        const path = from === relayPeerId ? 'direct' : 'relayed';
+        detach('called peer', log, this.#secure(socket, { role: 'server', path, remoteAddress, expectedPeerId: from }));
+      },
     });
     if (options.control.serveRelay) {
       const limits = { ...relayDefaults, ...options.relay };
       this.#relayService = createRelayService({ control, limits, log, metrics, clock });
     }
-    this.#strategies = this.#makeStrategies();
+    this.#puncher = options.holePunch === false ? undefined : this.#createPuncher(options);
+    this.#strategies = createStrategies({
+      control,
+      relayClient: this.#relayClient,
+      relayService: this.#relayService,
+      puncher: this.#puncher,
+      handshake: (socket, about, signal) => this.#handshake(socket, about, signal),
+    });
     control.onDataSocket((socket, preamble) => this.#accept(socket, preamble));
     this.#cleanup.push(
       () => this.#sweepTimer?.cancel(),
@@ -191,31 +208,31 @@ class MeshTunnel implements Tunnel {
     return this.control.listenAddresses;
   }
 
-  #makeStrategies(): Partial<Record<PathKind, PathStrategy>> {
-    const direct =
-      (path: 'lan' | 'direct'): PathStrategy =>
-      async (record, signal) => {
-        const addresses = path === 'lan' ? record.lanAddresses : record.publicAddresses;
-        const { socket, address } = await connectFirst(addresses, signal);
-        writePreamble(socket, { kind: 'direct' });
-        const remoteAddress = formatAddress(address);
-        return this.#handshake(socket, { role: 'client', path, remoteAddress, expectedPeerId: record.peerId }, signal);
-      };
-    const relayed: PathStrategy = async (record, signal) => {
-      const { socket, remoteAddress } = await this.#relayClient.connect(record.peerId, record.relays, signal);
-      return this.#handshake(
-        socket,
-        { role: 'client', path: 'relayed', remoteAddress, expectedPeerId: record.peerId },
-        signal,
-      );
-    };
-    return { lan: direct('lan'), direct: direct('direct'), relayed };
+  #createPuncher(options: TunnelOptions): Puncher {
+    const { log, clock } = this.#deps;
+    return createPuncher({
+      control: this.control,
+      connectPeer: (record, signal) => this.control.connectPeer(record, signal),
+      onPunched: (peerId, socket, peer) => {
+        const about = {
+          role: 'server',
+          path: 'punched',
+          remoteAddress: formatAddress(peer),
+          expectedPeerId: peerId,
+        } as const;
+        detach('punched peer', log, this.#secure(socket, about));
+      },
+      options: { ...punchDefaults, ...options.punch },
+      clock,
+      log,
+    });
   }
 
   #accept(socket: Socket, preamble: DataPreamble): void {
-    if (preamble.kind === 'ticket') {
-      if (this.#relayService !== undefined) this.#relayService.accept(socket, preamble);
-      else socket.destroy();
+    if (preamble.kind !== 'direct') {
+      if (this.#relayService === undefined) socket.destroy();
+      else if (preamble.kind === 'ticket') this.#relayService.accept(socket, preamble);
+      else answerObserve(socket, this.#paths.attemptTimeoutMs);
       return;
     }
     const remoteAddress = formatAddress({ host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 });
@@ -228,7 +245,9 @@ class MeshTunnel implements Tunnel {
     try {
       const carrier = await this.#handshake(socket, about, AbortSignal.timeout(this.#paths.attemptTimeoutMs));
       this.#sessions.attach(carrier);
-      this.#linkTo(carrier.nodeName)?.reconcile();
+      const link = this.#linkTo(carrier.nodeName);
+      link?.introduce();
+      link?.reconcile();
     } catch (error) {
       this.#deps.log.info('a peer did not get in', {
         from: about.remoteAddress,
@@ -266,6 +285,7 @@ class MeshTunnel implements Tunnel {
     const link = new PeerLink(nodeName, {
       control: this.control,
       sessions: this.#sessions,
+      servesRelay: this.#relayService !== undefined,
       strategies: this.#strategies,
       options: this.#paths,
       clock: this.#deps.clock,
@@ -335,6 +355,10 @@ class MeshTunnel implements Tunnel {
     return this.#relayService?.status();
   }
 
+  natKind(): NatKind | undefined {
+    return this.#puncher?.natKind();
+  }
+
   pathTo(nodeName: string): PathKind | undefined {
     return this.#links.get(nodeName)?.status().path;
   }
@@ -362,6 +386,7 @@ class MeshTunnel implements Tunnel {
     for (const undo of this.#cleanup) undo();
     for (const link of this.#links.values()) link.close();
     await this.#sessions[Symbol.asyncDispose]();
+    this.#puncher?.[Symbol.dispose]();
     this.#relayService?.[Symbol.dispose]();
     await this.control[Symbol.asyncDispose]();
   }
@@ -378,11 +403,4 @@ function asMeshError(error: unknown): MeshError {
   if (error instanceof MeshError) return error;
   const code = error instanceof TunnelError && error.code === 'limit' ? 'limit' : 'unreachable';
   return new MeshError(code, messageOf(error), { retryable: true, cause: error });
-}
-
-interface HandshakeOptions {
-  readonly role: 'client' | 'server';
-  readonly path: PathKind;
-  readonly remoteAddress: string;
-  readonly expectedPeerId?: string;
 }

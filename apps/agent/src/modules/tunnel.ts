@@ -15,6 +15,7 @@ export async function startTunnel(context: AgentContext, inbound: InboundHandler
       nodeName,
       stateDir: `${config.commonConfig.dataDir}/tunnel`,
       secrets: await readMeshSecrets(tunnel.psk),
+      holePunch: tunnel.holePunch === 'auto',
       session: sessionLimits(tunnel.tunnelLimitConfig),
       relay: {
         maxCircuits: tunnel.relay.maxCircuits,

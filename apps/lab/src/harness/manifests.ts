@@ -47,6 +47,29 @@ export function serviceObjects(plan: ServicePlan): object[] {
   ];
 }
 
+/** The v1 Endpoints of a plan, which a real cluster keeps beside the slices: metaServer serves only these rightly. */
+export function endpointsObject(plan: ServicePlan): object {
+  const { name, namespace = 'default' } = plan;
+  return {
+    apiVersion: 'v1',
+    kind: 'Endpoints',
+    metadata: { name, namespace },
+    subsets: [
+      {
+        addresses: plan.endpoints.map(({ address, node }) => ({ ip: address, nodeName: node })),
+        ports: plan.ports.map(({ name: portName, port, targetPort = port, protocol = 'TCP' }) => ({
+          name: portName,
+          port: targetPort,
+          protocol,
+        })),
+      },
+    ],
+  };
+}
+
+/** Everything that a cluster holds of a plan. */
+export const clusterObjects = (plan: ServicePlan): object[] => [...serviceObjects(plan), endpointsObject(plan)];
+
 /** Writes objects into a folder that agents read, one file per name, each replaced at once. JSON is YAML. */
 export async function writeManifests(
   folder: string,

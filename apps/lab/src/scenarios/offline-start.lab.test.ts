@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { curl } from '../harness/clients.ts';
 import { startKubeApi } from '../harness/kube.ts';
-import { serviceObjects, writeManifests } from '../harness/manifests.ts';
+import { clusterObjects, writeManifests } from '../harness/manifests.ts';
 import { createMesh, type Mesh, type MeshAgent, POD_IP } from '../harness/mesh.ts';
 import { HELLO, labServices } from '../harness/services.ts';
 
@@ -17,7 +17,7 @@ describe.each(['apiserver', 'metaserver'] as const)('agents that learn from a %s
       hosts: { a: { lan: 'home', dns: ['169.254.96.16'] }, b: { lan: 'home' }, api: { lan: 'home' } },
     });
     await Promise.all([mesh.backend('a'), mesh.backend('b')]);
-    const objects = Object.fromEntries(labServices(['b']).map((plan) => [plan.name, serviceObjects(plan)]));
+    const objects = Object.fromEntries(labServices(['b']).map((plan) => [plan.name, clusterObjects(plan)]));
     await writeManifests(`${mesh.folder}/cluster`, objects);
     api = await startKubeApi(mesh.host('api'), `${mesh.folder}/cluster`, kind);
     const kubeAPIConfig = kind === 'apiserver' ? { master: api.url } : { metaServer: { server: api.url } };
@@ -36,7 +36,7 @@ describe.each(['apiserver', 'metaserver'] as const)('agents that learn from a %s
   });
 
   it('follow a change of the endpoints', async () => {
-    await writeManifests(`${mesh.folder}/cluster`, { hello: serviceObjects(labServices(['a'])[0] as never) });
+    await writeManifests(`${mesh.folder}/cluster`, { hello: clusterObjects(labServices(['a'])[0] as never) });
     await a.until(
       'the endpoint moved',
       async () => (await curl(a.machine, `http://${HELLO}/`)).body.includes('from a'),

@@ -2,8 +2,16 @@ import { pollUntil } from '@edgemesh/testkit/netns';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { curl, tcpExchange, udpExchange, webSocketExchange } from '../harness/clients.ts';
 import { startHttps } from '../harness/https.ts';
-import { createMesh, type Mesh, type MeshAgent } from '../harness/mesh.ts';
+import { ADMIN, createMesh, type Mesh, type MeshAgent } from '../harness/mesh.ts';
 import { ECHO, HELLO, labServices, SECURE, UDP_ECHO } from '../harness/services.ts';
+
+const LIE = '10.96.0.99';
+const lie = {
+  name: 'lie',
+  clusterIP: LIE,
+  ports: [{ name: 'http', port: 80, targetPort: 10551 }],
+  endpoints: [{ address: '127.0.0.1', node: 'b' }],
+};
 
 describe('two edges behind different NATs, one public server', () => {
   let mesh: Mesh;
@@ -16,6 +24,7 @@ describe('two edges behind different NATs, one public server', () => {
       hosts: {
         a: { lan: 'home', dns: ['169.254.96.16'] },
         b: { lan: 'office', dns: ['169.254.96.16'] },
+        stranger: { lan: 'home' },
         server: { lan: 'internet' },
       },
       routers: { 'nat-a': { lan: 'home' }, 'nat-b': { lan: 'office' } },
@@ -27,7 +36,7 @@ describe('two edges behind different NATs, one public server', () => {
     const relays = [mesh.host('server').address()];
     const tunnel = { holePunch: 'off' };
     [a, b] = await Promise.all([
-      mesh.agent('a', { services, relays, tunnel }),
+      mesh.agent('a', { services: [...services, lie], relays, tunnel }),
       mesh.agent('b', { services, relays, tunnel }),
     ]);
   }, 60_000);
@@ -67,11 +76,6 @@ describe('two edges behind different NATs, one public server', () => {
     expect(body).toContain('secure hello from b');
   });
 
-  it('keeps the borders of UDP datagrams', async () => {
-    const sizes = [1, 512, 1_472, 4_096, 9_000, 60_000];
-    expect(await udpExchange(a.machine, UDP_ECHO, 7, sizes)).toEqual(sizes.map((size) => `intact ${size} b`));
-  });
-
   it('answers 1,000 sequential and 200 concurrent requests without an error and leaves nothing behind', async () => {
     const config = Array.from({ length: 1_000 }, () => `url = http://${HELLO}/\noutput = /dev/null`).join('\n');
     const args = ['-sS', '--fail', '-H', 'Connection: close', '-w', '%{http_code}\\n', '-K', '-'];
@@ -82,7 +86,7 @@ describe('two edges behind different NATs, one public server', () => {
     });
     const parallel = await a.machine.exec(
       'curl',
-      ['--parallel', '--parallel-max', '200', '--parallel-immediate', ...args],
+      ['--no-progress-meter', '--parallel', '--parallel-max', '200', '--parallel-immediate', ...args],
       {
         input: config.split('\n').slice(0, 400).join('\n'),
         timeoutMs: 120_000,
@@ -108,6 +112,11 @@ describe('two edges behind different NATs, one public server', () => {
     }
   }, 240_000);
 
+  it('keeps the borders of UDP datagrams', async () => {
+    const sizes = [1, 512, 1_472, 4_096, 9_000, 60_000];
+    expect(await udpExchange(a.machine, UDP_ECHO, 7, sizes)).toEqual(sizes.map((size) => `intact ${size} b`));
+  });
+
   it('brings traffic back by itself after the server was killed and started again', async () => {
     await server.kill('SIGKILL');
     await a.until('the relay is missed', (s) => s.relays.every((r) => r.state !== 'connected'), 30_000);
@@ -122,9 +131,11 @@ describe('two edges behind different NATs, one public server', () => {
   }, 90_000);
 
   it('refuses what is not an endpoint of the node it is asked of', async () => {
-    // A member may reach endpoints of Services only: the metrics of b's agent are none of them, even when a's catalog lies.
-    const status = await b.status();
-    expect(status.modules.find((m) => m.name === 'tunnel')?.state).toBe('ready');
+    // a's own catalog claims that b's admin endpoint is a Service; b knows better.
+    const { body, code } = await curl(a.machine, `http://${LIE}/metrics`);
+    expect({ body: body.trim(), failed: code !== 0 }).toEqual({ body: '', failed: true });
+    const metrics = await b.machine.must('curl', ['-sS', `${ADMIN}/metrics`]);
+    expect(metrics).toMatch(/edgemesh_inbound_refused_total\{peer="a"\} [1-9]/);
   });
 
   it('lets nobody in without the mesh secret', async () => {
@@ -137,4 +148,10 @@ describe('two edges behind different NATs, one public server', () => {
     expect(status.relays[0]?.state).not.toBe('connected');
     expect((await curl(stranger.machine, `http://${HELLO}/`, '--max-time', '5')).body).toBe('');
   }, 60_000);
+
+  it('forgets UDP flows after their idle time, on both nodes', async () => {
+    for (const agent of [a, b]) {
+      await agent.until('no flow left', (s) => s.peers.every((p) => p.streams === 0) && s.flows?.udp === 0, 75_000);
+    }
+  }, 160_000);
 });

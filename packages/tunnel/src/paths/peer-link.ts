@@ -33,6 +33,8 @@ export interface LinkSessions {
 
 export interface PeerLinkDeps {
   readonly control: Pick<ControlPlane, 'resolve' | 'isOnLan' | 'relays'>;
+  /** True for relays: members can be asked to connect here. */
+  readonly servesRelay: boolean;
   readonly sessions: LinkSessions;
   readonly strategies: Readonly<Partial<Record<PathKind, PathStrategy>>>;
   readonly options: PathOptions;
@@ -95,8 +97,14 @@ export class PeerLink {
     this.#lastUsed = this.#deps.clock.now();
     if (this.#record === undefined) return undefined;
     const session = this.#deps.sessions.reserve(this.#record.peerId, this.nodeName);
-    if (!this.#paths.wanted) this.#feed({ type: 'wanted', onLan: this.#deps.control.isOnLan(this.#record.peerId) });
+    this.#want();
     return session;
+  }
+
+  /** Starts the search, also on the side that was called: it may have a better way to the caller than the caller to it. */
+  #want(): void {
+    if (this.#paths.wanted || this.#record === undefined) return;
+    this.#feed({ type: 'wanted', onLan: this.#deps.control.isOnLan(this.#record.peerId) });
   }
 
   #wait(waiting: Waiting): void {
@@ -150,7 +158,7 @@ export class PeerLink {
   #candidates(record: NodeRecord): PathKind[] {
     const possible: Record<PathKind, boolean> = {
       lan: record.lanAddresses.length > 0,
-      direct: record.publicAddresses.length > 0,
+      direct: record.publicAddresses.length > 0 || this.#deps.servesRelay,
       punched: record.capabilities.includes('punch'),
       relayed: this.#deps.control.relays().length > 0,
       circuit: this.#deps.control.relays().length > 0,
@@ -186,10 +194,18 @@ export class PeerLink {
     }
   }
 
+  /** A peer that called is known by its session; its record tells where else it may be reached. */
+  introduce(): void {
+    if (this.#record !== undefined || this.#resolving) return;
+    this.#resolving = true;
+    detach('resolve node', this.#deps.log, this.#resolve());
+  }
+
   /** Brings the machine in line with what the session table says; called on each change of this peer's session. */
   reconcile(reason = 'connection lost'): void {
     const active = this.#record && this.#deps.sessions.get(this.#record.peerId)?.carrier?.path;
     if (active === this.#paths.active) return;
+    if (active !== undefined && !this.#paths.wanted) this.#want();
     if (this.#paths.active !== undefined) this.#feed({ type: 'down', reason });
     if (active !== undefined) this.#feed({ type: 'up', kind: active });
   }
@@ -198,8 +214,12 @@ export class PeerLink {
   sweep(): number {
     const now = this.#deps.clock.now();
     const session = this.#record && this.#deps.sessions.get(this.#record.peerId);
-    if (this.#waiting.length > 0 || (session?.stats().streams ?? 0) > 0) this.#lastUsed = now;
-    else if (this.#paths.wanted && this.#paths.active !== undefined) this.#feed({ type: 'idle' });
+    if (this.#waiting.length > 0 || (session?.stats().streams ?? 0) > 0) {
+      this.#lastUsed = now;
+      this.#want();
+    } else if (this.#paths.wanted && this.#paths.active !== undefined) {
+      this.#feed({ type: 'idle' });
+    }
     return now - this.#lastUsed;
   }
 

@@ -10,6 +10,7 @@ export interface RelayedSocket {
   readonly socket: Duplex;
   /** The relay's address. */
   readonly remoteAddress: string;
+  readonly relayPeerId: string;
 }
 
 export interface RelayClientDeps {
@@ -32,7 +33,7 @@ export function createRelayClient(deps: RelayClientDeps): RelayClient {
     if (relay.connectedAddress === undefined) throw new TunnelError('unreachable', 'the relay is not connected');
     const { socket, address } = await connectFirst([relay.connectedAddress], signal);
     deps.writePreamble(socket, { kind: 'ticket', ticket: parseTicket(ticket) });
-    return { socket, remoteAddress: formatAddress(address) };
+    return { socket, remoteAddress: formatAddress(address), relayPeerId: relay.peerId ?? '' };
   };
 
   deps.control.handle(RELAY_INCOMING, async (caller, body) => {

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { Clock, Logger, Metrics, Timer } from '@edgemesh/core';
 import { TunnelError } from '../errors.ts';
@@ -6,7 +7,7 @@ import type { ControlRpc, DataPreamble } from '../types.ts';
 import { decodeFields, encodeMessage, RELAY_CONNECT, RELAY_INCOMING } from './messages.ts';
 import { createRateLimiter, type RateLimiter } from './rate-limit.ts';
 import { spliceSockets } from './splice-sockets.ts';
-import { type Circuit, TicketLedger } from './tickets.ts';
+import { type Circuit, TICKET_BYTES, TicketLedger } from './tickets.ts';
 
 export interface RelayServiceDeps {
   /** The control plane: members call through it and are told through it. */
@@ -29,6 +30,11 @@ export interface RelayStatus {
 export interface RelayService extends Disposable {
   /** Takes a data socket that brought a ticket. */
   accept(socket: Socket, preamble: Extract<DataPreamble, { kind: 'ticket' }>): void;
+  /**
+   * Asks a member that is connected to this relay to come here itself: resolves with its data socket. For relays that
+   * have traffic of their own for a node behind a NAT. Rejects with TunnelError.
+   */
+  callBack(peerId: string, self: string, signal: AbortSignal): Promise<Socket>;
   status(): RelayStatus;
 }
 
@@ -56,6 +62,8 @@ class Service implements RelayService {
   readonly #ledger: TicketLedger;
   readonly #circuits = new Map<number, CircuitState>();
   readonly #rates: RateLimiter;
+  /** Own tickets that members were asked to bring, by hex. */
+  readonly #callBacks = new Map<string, (socket: Socket) => void>();
   readonly #refused;
   readonly #relayed;
   #spliced = 0;
@@ -105,6 +113,11 @@ class Service implements RelayService {
 
   accept(socket: Socket, preamble: { readonly ticket: Uint8Array }): void {
     socket.on('error', () => socket.destroy());
+    const awaited = this.#callBacks.get(Buffer.from(preamble.ticket).toString('hex'));
+    if (awaited !== undefined) {
+      awaited(socket);
+      return;
+    }
     const redeemed = this.#ledger.redeem(preamble.ticket, this.#deps.clock.now());
     const state = typeof redeemed === 'string' ? undefined : this.#circuits.get(redeemed.circuit.id);
     if (typeof redeemed === 'string' || state === undefined || this.#disposed) {
@@ -123,6 +136,24 @@ class Service implements RelayService {
     }
     state.expiry.cancel();
     this.#splice(state, redeemed.side === 0 ? [socket, other.socket] : [other.socket, socket]);
+  }
+
+  async callBack(peerId: string, self: string, signal: AbortSignal): Promise<Socket> {
+    const ticket = randomBytes(TICKET_BYTES);
+    const key = ticket.toString('hex');
+    const arrived = Promise.withResolvers<Socket>();
+    const give = () =>
+      arrived.reject(new TunnelError('timeout', `peer ${peerId} did not call back`, { retryable: true }));
+    this.#callBacks.set(key, arrived.resolve);
+    signal.addEventListener('abort', give, { once: true });
+    const notice = encodeMessage({ from: self, ticket: key });
+    this.#deps.control.request(peerId, RELAY_INCOMING, notice, signal).catch(arrived.reject);
+    try {
+      return await arrived.promise;
+    } finally {
+      this.#callBacks.delete(key);
+      signal.removeEventListener('abort', give);
+    }
   }
 
   #splice(state: CircuitState, [caller, callee]: [Socket, Socket]): void {
