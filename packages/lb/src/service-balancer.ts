@@ -4,6 +4,7 @@ import type { LbPolicy } from './policy.ts';
 import { type LocalityOptions, withLocality } from './with-locality.ts';
 import { withOutlierEjection } from './with-outlier-ejection.ts';
 
+/** What a whole Service balancer takes from outside. */
 export interface ServiceBalancerDeps extends BalancerDeps {
   /** Where given, near endpoints are preferred; health comes from outlier ejection. */
   readonly locality?: Omit<LocalityOptions, 'isHealthy'>;

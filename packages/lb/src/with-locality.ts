@@ -1,6 +1,7 @@
 import { type Balancer, type Endpoint, endpointKey } from '@edgemesh/core';
 import { LB_DEFAULTS } from './options.ts';
 
+/** How near endpoints are, and when that changes. */
 export interface LocalityOptions {
   /** How near an endpoint is: 0 is best (this node), then for example 1 LAN, 2 direct, 3 relayed. Any integers. */
   readonly tierOf: (endpoint: Endpoint) => number;

@@ -12,6 +12,7 @@ export interface OutlierBalancer extends Balancer {
   readonly ejectedCount: number;
 }
 
+/** What outlier ejection takes from outside. */
 export interface OutlierDeps {
   readonly clock?: Clock;
   /** Called once for each ejection, for logs and metrics. */

@@ -1,5 +1,6 @@
 import { PROXY_DEFAULTS } from './options.ts';
 
+/** Limits of connections at once. */
 export interface ConnectionBudgetOptions {
   /** Connections at once. Default 8,192. */
   readonly maxConnections?: number;
@@ -16,6 +17,7 @@ export interface ConnectionBudget {
   release(clientAddress: string): void;
 }
 
+/** Makes a budget; its memory is bounded by the connections that hold a place. */
 export function createConnectionBudget(options: ConnectionBudgetOptions = {}): ConnectionBudget {
   const max = options.maxConnections ?? PROXY_DEFAULTS.maxConnections;
   const maxPerClient = options.maxConnectionsPerClient ?? PROXY_DEFAULTS.maxConnectionsPerClient;

@@ -12,6 +12,7 @@ import type { ProxyMetrics } from './metrics.ts';
 import { PROXY_DEFAULTS } from './options.ts';
 import type { Upstream } from './upstream.ts';
 
+/** How persistently an upstream is dialled. */
 export interface DialUpstreamOptions {
   /** Endpoints tried at most. Default 3. */
   readonly maxDialAttempts?: number;
@@ -21,6 +22,7 @@ export interface DialUpstreamOptions {
   readonly maxEarlyBytes?: number;
 }
 
+/** What {@link dialUpstream} works with. */
 export interface DialUpstreamDeps {
   readonly dialer: Dialer;
   readonly clock: Clock;

@@ -6,6 +6,7 @@ export interface OpenListener extends AsyncDisposable {
   readonly port: number;
 }
 
+/** How listeners are opened, and how many. */
 export interface ListenerSetOptions<Spec> {
   readonly open: (spec: Spec) => Promise<OpenListener>;
   /** Called after listeners have come or gone. */
@@ -23,6 +24,8 @@ interface Entry<Spec> {
   listener?: OpenListener;
   problem?: string;
   wanted: boolean;
+  /** An attempt is under way; there is never a second one. */
+  busy: boolean;
 }
 
 /** Keeps a set of listeners equal to a wanted set. Opening and closing run in the background; failures are retried. */
@@ -36,6 +39,7 @@ export interface ListenerSet<Spec> extends AsyncDisposable {
   readonly problems: readonly string[];
 }
 
+/** Makes an empty set; disposing it closes every listener and waits for them. */
 export function createListenerSet<Spec>(options: ListenerSetOptions<Spec>): ListenerSet<Spec> {
   const { log, clock } = options;
   const entries = new Map<string, Entry<Spec>>();
@@ -45,13 +49,16 @@ export function createListenerSet<Spec>(options: ListenerSetOptions<Spec>): List
   let stopped = false;
 
   const start = (key: string, spec: Spec) => {
-    const entry: Entry<Spec> = { spec, wanted: true, opening: Promise.resolve(undefined) };
+    const entry: Entry<Spec> = { spec, wanted: true, busy: false, opening: Promise.resolve(undefined) };
     entry.opening = attempt(key, entry);
     entries.set(key, entry);
   };
 
   const attempt = async (key: string, entry: Entry<Spec>): Promise<OpenListener | undefined> => {
+    entry.busy = true;
     try {
+      // What is being closed may hold the very address: a Service that was renamed, or came back.
+      if (closing.size > 0) await new Promise((resolve) => setImmediate(resolve));
       const listener = await options.open(entry.spec);
       if (entry.wanted) {
         entry.listener = listener;
@@ -65,19 +72,24 @@ export function createListenerSet<Spec>(options: ListenerSetOptions<Spec>): List
       entry.problem = problem;
       if (!stopped) retry ??= clock.after(options.retryMs, retryFailed);
       return undefined;
+    } finally {
+      entry.busy = false;
     }
   };
 
   const retryFailed = () => {
     retry = undefined;
     for (const [key, entry] of entries) {
-      if (entry.problem !== undefined && entry.listener === undefined) entry.opening = attempt(key, entry);
+      if (!entry.busy && entry.listener === undefined) entry.opening = attempt(key, entry);
     }
   };
 
   const close = (key: string, entry: Entry<Spec>) => {
     entry.wanted = false;
     entries.delete(key);
+    // The address that becomes free may be what another listener waits for.
+    retry?.cancel();
+    retry = stopped ? undefined : clock.after(0, retryFailed);
     const work = entry.opening
       .then((listener) => listener?.[Symbol.asyncDispose]())
       .catch((error: unknown) => log.error('listener not closed', { listener: key, error: messageOf(error) }))

@@ -4,6 +4,7 @@ import { PROXY_DEFAULTS } from './options.ts';
 import { socketByteStream } from './socket-stream.ts';
 import { openUdpChannel } from './udp-channel.ts';
 
+/** Timeouts and source address of local dials. */
 export interface LocalDialerOptions {
   /** Milliseconds to connect, where the dial names none. Default 5,000. */
   readonly connectTimeoutMs?: number;

@@ -72,4 +72,5 @@ export function createProxyMetrics(metrics: Metrics) {
   };
 }
 
+/** The metrics of one registry. */
 export type ProxyMetrics = ReturnType<typeof createProxyMetrics>;

@@ -251,6 +251,21 @@ describe('loopback listeners', () => {
     expect(await read(port, '127.77.0.1')).toBe('web');
   });
 
+  it('pass from one Service to another with the ClusterIP', async () => {
+    const catalog = createTestCatalog();
+    const probe = await startTcpServer(undefined, '127.77.0.3');
+    await probe.dispose();
+    const ports = [{ ...http, port: probe.port }];
+    catalog.put(makeService('old', ports, { clusterIPs: ['127.77.0.3'] }), [await named('old')]);
+    const services = await proxy(catalog, { listeners: { mode: 'loopback' } });
+    expect(await read(probe.port, '127.77.0.3')).toBe('old');
+    catalog.put(makeService('new', ports, { clusterIPs: ['127.77.0.3'] }), [await named('new')]);
+    while (services.problems.length === 0) await new Promise(setImmediate);
+    catalog.remove('shop/old');
+    while (services.mappings[0]?.serviceId !== 'shop/new') await new Promise(setImmediate);
+    expect(await read(probe.port, '127.77.0.3')).toBe('new');
+  });
+
   it('are opened later when the port is taken now', async () => {
     const catalog = createTestCatalog();
     const clock = createFakeClock();

@@ -36,6 +36,7 @@ export type ServiceListeners =
   | { readonly mode: 'loopback' }
   | { readonly mode: 'mapped'; readonly address: string };
 
+/** How Services are offered, and the limits of all their listeners together. */
 export interface ServiceProxyOptions extends DialUpstreamOptions, ConnectionBudgetOptions {
   /** Default `none`. */
   readonly listeners?: ServiceListeners;
@@ -52,6 +53,7 @@ export interface ServiceProxyOptions extends DialUpstreamOptions, ConnectionBudg
   readonly drainMs?: number;
 }
 
+/** What the service proxy works with. */
 export interface ServiceProxyDeps {
   readonly catalog: CatalogView;
   readonly balancing: Balancing;

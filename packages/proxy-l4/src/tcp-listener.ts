@@ -7,12 +7,14 @@ import { PROXY_DEFAULTS } from './options.ts';
 import { abort } from './socket-stream.ts';
 import { type ClientAddress, plainAddress } from './upstream.ts';
 
+/** Where to listen. */
 export interface ListenAddress {
   readonly host: string;
   /** 0 lets the kernel choose. */
   readonly port: number;
 }
 
+/** How a TCP listener accepts and stops. */
 export interface TcpListenerOptions {
   readonly listen: ListenAddress;
   readonly backlog?: number;
@@ -20,6 +22,7 @@ export interface TcpListenerOptions {
   readonly drainMs?: number;
 }
 
+/** What a TCP listener works with. */
 export interface TcpListenerDeps {
   readonly budget: ConnectionBudget;
   readonly metrics: ProxyMetrics;

@@ -18,6 +18,7 @@ import { abort, socketByteStream } from './socket-stream.ts';
 import { createTcpListener, type TcpListener, type TcpListenerOptions } from './tcp-listener.ts';
 import type { ClientAddress, Upstream } from './upstream.ts';
 
+/** Where a TCP proxy listens, how it dials, and its limits. */
 export interface TcpProxyOptions extends TcpListenerOptions, DialUpstreamOptions, ConnectionBudgetOptions {
   /** Milliseconds without a byte either way before a connection is reset. Default 0: never. */
   readonly idleMs?: number;
@@ -31,6 +32,7 @@ export interface TcpConnection {
   readonly socket: Socket;
 }
 
+/** What a TCP proxy works with. */
 export interface TcpProxyDeps {
   /** Says where a connection goes; undefined resets it. Called synchronously for each one, before anything is read. */
   readonly route: (connection: TcpConnection) => Upstream | undefined;

@@ -3,6 +3,7 @@ import type { ProxyMetrics } from './metrics.ts';
 import { PROXY_DEFAULTS } from './options.ts';
 import type { ClientAddress, Upstream } from './upstream.ts';
 
+/** What a flow needs of its listener. */
 export interface UdpFlowDeps {
   readonly dialer: Dialer;
   readonly metrics: ProxyMetrics;

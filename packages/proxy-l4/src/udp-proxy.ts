@@ -19,6 +19,7 @@ import type { ListenAddress } from './tcp-listener.ts';
 import { UdpFlow, type UdpFlowDeps } from './udp-flow.ts';
 import { type ClientAddress, plainAddress, type Upstream } from './upstream.ts';
 
+/** Where a UDP proxy listens, and the limits of its flows. */
 export interface UdpProxyOptions {
   readonly listen: ListenAddress;
   /** Milliseconds without a datagram either way before a flow is dropped. Default 60,000. */
@@ -29,6 +30,7 @@ export interface UdpProxyOptions {
   readonly maxDialAttempts?: number;
 }
 
+/** What a UDP proxy works with. */
 export interface UdpProxyDeps {
   /** Says where a flow goes; undefined drops the datagram. Called for the first datagram of each flow. */
   readonly route: (client: ClientAddress) => Upstream | undefined;

@@ -1,4 +1,4 @@
-import { ipVersion, parseCidr, type Service, type ServicePort, type TrafficPolicy } from '@edgemesh/core';
+import { canonicalIp, ipVersion, parseCidr, type Service, type ServicePort, type TrafficPolicy } from '@edgemesh/core';
 import type { RuleFrontend } from './rules.ts';
 
 /** Frontends of a Service port that share one pool of endpoints. */
@@ -45,9 +45,13 @@ export function planFrontends(
 }
 
 function clusterFrontends(service: Service, port: ServicePort, family: 4 | 6, masquerade: boolean): RuleFrontend[] {
-  return service.clusterIPs
-    .filter((address) => ipVersion(address) === family)
-    .map((address) => ({ kind: 'address', address, port: port.port, origin: 'any', masquerade }));
+  return ofFamily(service.clusterIPs, family).map((address) => ({
+    kind: 'address',
+    address,
+    port: port.port,
+    origin: 'any',
+    masquerade,
+  }));
 }
 
 function externalFrontends(service: Service, port: ServicePort, family: 4 | 6, masquerade: boolean): RuleFrontend[] {
@@ -62,19 +66,25 @@ function externalFrontends(service: Service, port: ServicePort, family: 4 | 6, m
     origin: 'any',
     masquerade,
   });
-  const ours = (address: string) => ipVersion(address) === family;
   // `Proxy`: the load balancer does something that a short cut would leave out (KEP-1860).
   const ingress = service.loadBalancerIngress.filter((entry) => entry.ipMode === 'VIP').map((entry) => entry.ip);
-  const list: RuleFrontend[] = [...new Set(service.externalIPs.filter(ours))].map(at);
+  const list: RuleFrontend[] = ofFamily(service.externalIPs, family).map(at);
   if (service.type === 'LoadBalancer') {
-    for (const address of new Set(ingress.filter(ours))) {
-      if (service.externalIPs.includes(address)) continue;
+    for (const address of ofFamily(ingress, family)) {
+      if (list.some((frontend) => frontend.kind === 'address' && frontend.address === address)) continue;
       list.push(sourceRanges.length > 0 ? ({ ...at(address), sourceRanges } as RuleFrontend) : at(address));
     }
   }
-  const hasFamily = service.clusterIPs.some(ours);
+  const hasFamily = service.clusterIPs.some((address) => ipVersion(address) === family);
   if ((service.type === 'NodePort' || service.type === 'LoadBalancer') && port.nodePort !== undefined && hasFamily) {
     list.push({ kind: 'nodePort', port: port.nodePort, origin: 'any', masquerade });
   }
   return list;
+}
+
+/** Addresses of one family in canonical form, each once: the kernel compares what it lists with what was written. */
+function ofFamily(addresses: readonly string[], family: 4 | 6): string[] {
+  return [
+    ...new Set(addresses.filter((address) => ipVersion(address) === family).map((ip) => canonicalIp(ip) as string)),
+  ];
 }

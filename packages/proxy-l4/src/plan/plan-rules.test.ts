@@ -233,6 +233,11 @@ describe('the plan of kernel rules', () => {
     expect(summary(rulesOf(endpoints, traits, how))).toEqual(expected);
   });
 
+  it('writes addresses in canonical form, each once', () => {
+    const external = { externalIPs: ['2001:DB8:0::1', '2001:db8::1'], clusterIPs: ['FD96:0::1'] };
+    expect(summary(rulesOf([six], external))).toEqual(['fd96::1 2001:db8::1~ -> fd00::5* (random)']);
+  });
+
   it('drops outsiders of policy Local where this node has no endpoint', () => {
     const rules = rulesOf([wired], { ...outside, externalTrafficPolicy: 'Local' });
     expect(rules.find((rule) => rule.key.endsWith(':local'))).toMatchObject({

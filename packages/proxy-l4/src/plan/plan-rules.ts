@@ -1,4 +1,12 @@
-import { type Catalog, type Endpoint, ipVersion, type Service, type ServiceId, type ServicePort } from '@edgemesh/core';
+import {
+  type Catalog,
+  type Endpoint,
+  ipVersion,
+  parseCidr,
+  type Service,
+  type ServiceId,
+  type ServicePort,
+} from '@edgemesh/core';
 import { planFrontends } from './plan-frontends.ts';
 import type { RuleEndpoint, RuleExclusion, RulePick, RulesPlan, ServiceRule } from './rules.ts';
 
@@ -60,7 +68,7 @@ export function createRulePlanner(context: PlanContext): RulePlanner {
       return {
         rules: [...next.values()].flatMap((remembered) => remembered.rules),
         exclusions: context.exclusions,
-        internalSources: catalog.nodes.get(context.nodeName)?.podCIDRs ?? [],
+        internalSources: (catalog.nodes.get(context.nodeName)?.podCIDRs ?? []).filter((cidr) => parseCidr(cidr)),
       };
     },
   };

@@ -35,6 +35,7 @@ export const REPLY = {
   addressTypeNotSupported: 8,
 } as const;
 
+/** A value of {@link REPLY}. */
 export type ReplyCode = (typeof REPLY)[keyof typeof REPLY];
 
 /** What a step of the handshake asks for. */
@@ -51,6 +52,7 @@ export interface HandshakeStep {
 /** Decides about a user name and password. */
 export type CredentialCheck = (username: string, password: string) => boolean;
 
+/** The machine: bytes in, steps out. */
 export interface Socks5Handshake {
   /** Takes the next bytes, in pieces of any size. After a request or a failure it takes no more. */
   feed(bytes: Uint8Array): HandshakeStep;

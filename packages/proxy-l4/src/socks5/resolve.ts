@@ -11,6 +11,7 @@ import type { Upstream } from '../upstream.ts';
 import type { Socks5Request } from './handshake.ts';
 import type { Socks5Resolution } from './server.ts';
 
+/** What SOCKS5 users may reach. */
 export interface SocksResolverOptions {
   readonly catalog: CatalogView;
   /** The upstream of a Service port, as the service proxy offers it. */

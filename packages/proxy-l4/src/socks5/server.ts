@@ -35,6 +35,7 @@ export type Socks5Resolution =
   | { readonly kind: 'unknown' }
   | { readonly kind: 'forbidden' };
 
+/** Where a SOCKS5 server listens, and its limits. */
 export interface Socks5ServerOptions extends TcpListenerOptions, DialUpstreamOptions {
   /** Milliseconds for a client to say what it wants. Default 10,000. */
   readonly handshakeTimeoutMs?: number;
@@ -43,6 +44,7 @@ export interface Socks5ServerOptions extends TcpListenerOptions, DialUpstreamOpt
   readonly maxConnectionsPerClient?: number;
 }
 
+/** What a SOCKS5 server works with. */
 export interface Socks5ServerDeps {
   /** Says where a request goes. Called synchronously. */
   readonly resolve: (request: Socks5Request, client: ClientAddress) => Socks5Resolution;

@@ -18,6 +18,7 @@ export interface TestCatalog extends CatalogView {
   touch(): void;
 }
 
+/** Makes an empty catalog. */
 export function createTestCatalog(): TestCatalog {
   let current: Catalog = EMPTY_CATALOG;
   const listeners = new Set<CatalogListener>();

@@ -14,6 +14,7 @@ export interface ByteStreamSetup {
   leftovers?(): number;
 }
 
+/** Sizes of the byte stream suite. */
 export interface ByteStreamSuiteOptions {
   /** Bytes of the big transfers, each way. Default 8 MiB. */
   readonly bigBytes?: number;

@@ -1,5 +1,6 @@
 import { type DatagramSink, type Datagrams, MeshError } from '@edgemesh/core';
 
+/** Bounds of an in-memory datagram pair. */
 export interface DatagramPairOptions {
   /** Datagrams that may wait for the reader in one direction; more are dropped. Default 256. */
   readonly queueLength?: number;

@@ -16,6 +16,7 @@ export interface DatagramsSetup {
 /** Payload sizes whose borders are easily lost: empty, tiny, around an MTU, around 4 KiB and the largest that UDP can carry. */
 const SIZES = [1, 0, 2, 1_472, 1_473, 4_095, 4_096, 4_097, 9_000, 65_000, 65_506, 65_507];
 
+/** What the channel under test cannot do. */
 export interface DatagramsSuiteOptions {
   /** False where closing one end cannot tell the other (plain UDP). Default true. */
   readonly closeReachesPeer?: boolean;

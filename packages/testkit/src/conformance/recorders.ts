@@ -31,6 +31,7 @@ class Waiters {
   }
 }
 
+/** A call on a byte sink. */
 export type StreamEvent = 'opened' | 'data' | 'ended' | 'drained' | 'closed';
 
 /** A stream under observation: passes calls on and keeps what the stream said, and what it said against the contract. */
@@ -62,6 +63,7 @@ export interface RecordedStream {
   pump(chunks: Iterable<Uint8Array>): Promise<void>;
 }
 
+/** What a recording sink does besides recording. */
 export interface RecordOptions {
   /** Called for each chunk, after it has been recorded. */
   readonly onData?: (chunk: Uint8Array, record: RecordedStream) => void;

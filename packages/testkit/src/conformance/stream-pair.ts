@@ -1,5 +1,6 @@
 import { type ByteSink, type ByteStream, MeshError } from '@edgemesh/core';
 
+/** Bounds and opening of an in-memory stream pair. */
 export interface StreamPairOptions {
   /** Bytes that may be on their way in one direction before `write` answers false. Default 65,536. */
   readonly windowBytes?: number;
