@@ -2,6 +2,7 @@ import { type Logger, messageOf, noMetrics, type ServiceId, silentLogger, system
 import { createLoopGuard } from './forward/loop-guard.ts';
 import { createRecursor, type Recursor } from './forward/recursor.ts';
 import { followResolvConf, type ResolvConf } from './forward/resolv-conf.ts';
+import { createSecureRandom } from './forward/secure-random.ts';
 import type { UpstreamTarget } from './forward/upstream.ts';
 import { createUpstreamSet, parseUpstream, type UpstreamSet, type UpstreamStatus } from './forward/upstream-set.ts';
 import { createDnsMetrics } from './metrics.ts';
@@ -49,7 +50,7 @@ export async function createDnsServer(options: DnsServerOptions, deps: DnsServer
   const settings = readSettings(options);
   const { limits } = settings;
   const clock = deps.clock ?? systemClock;
-  const random = deps.random ?? Math.random;
+  const random = deps.random ?? createSecureRandom();
   const log = (deps.log ?? silentLogger).child({ module: 'dns' });
   const metrics = createDnsMetrics(deps.metrics ?? noMetrics);
   const loops = createLoopGuard(random);

@@ -442,6 +442,34 @@ describe('loops', () => {
     back.close();
   });
 
+  it('takes an upstream back when it no longer loops', async () => {
+    await using good = await createFakeUpstream();
+    const back = await createFakeRelay();
+    const limits = { loopRecheckMs: 20 };
+    await using server = await start([], { upstreams: [`127.0.0.1:${back.port}`], limits });
+    back.target = portOf(server);
+    await until(() => states(server)[0] === 'loop');
+    back.target = good.port;
+    await until(() => states(server)[0] === 'up');
+    expect((await ask(server, 'x.test', 'A')).rcode).toBe('NOERROR');
+    back.close();
+  });
+
+  it('is found between two servers that forward to each other', async () => {
+    const second = await createDnsServer({ listen: LISTEN }, { view: fakeView() });
+    const port = portOf(second);
+    await second[Symbol.asyncDispose]();
+    const limits = { probeMinMs: 10, probeMaxMs: 20 };
+    await using one = await start([], { upstreams: [`127.0.0.1:${port}`], limits });
+    await using two = await start([], {
+      listen: [{ address: '127.0.0.1', port }],
+      upstreams: [`127.0.0.1:${portOf(one)}`],
+      limits,
+    });
+    await until(() => states(one)[0] === 'loop' || states(two)[0] === 'loop');
+    expect((await ask(one, 'x.test', 'A')).rcode).toBe('SERVFAIL');
+  });
+
   it('answers SERVFAIL, not a storm, when the only upstream is a loop', async () => {
     const back = await createFakeRelay();
     await using server = await start([], { upstreams: [`127.0.0.1:${back.port}`] });

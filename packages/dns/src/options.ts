@@ -66,6 +66,7 @@ export interface DnsServerDeps {
   readonly log?: Logger;
   readonly metrics?: Metrics;
   readonly clock?: Clock;
+  /** Chooses ids of upstream queries, among other things: keep it unpredictable. Default: the system's generator. */
   readonly random?: Random;
   /**
    * Substitutes the address that names of headless Services give for an endpoint (a node-local virtual address).

@@ -10,7 +10,10 @@ import { type Question, questionFor } from './question.ts';
 export interface LoopGuard {
   /** A new probe; `onReturn` is called when it comes back as a query. */
   issue(onReturn: () => void): LoopTicket;
-  /** True when a query's name is one of a probe: it is to be refused, never forwarded. */
+  /**
+   * True when a query's name is one of our probes: it is to be refused, never forwarded. Probes of other servers are
+   * forwarded like any name, so that they find loops through us.
+   */
   recognise(name: Name): boolean;
 }
 
@@ -24,10 +27,12 @@ export interface LoopTicket {
 
 /** Last label of probe names; no such top-level domain exists. */
 export const PROBE_LABEL = 'edgemesh-loop-probe';
+/** Probes that are over are remembered for a while, to refuse those that come back late. */
+const REMEMBERED_PROBES = 256;
 
 /** One guard per server. */
 export function createLoopGuard(random: Random): LoopGuard {
-  const issued = new Map<string, () => void>();
+  const issued = new Map<string, (() => void) | undefined>();
   const word = () =>
     Math.floor(random() * 2 ** 32)
       .toString(16)
@@ -36,6 +41,7 @@ export function createLoopGuard(random: Random): LoopGuard {
     issue(onReturn) {
       const token = word() + word();
       let returned = false;
+      if (issued.size >= REMEMBERED_PROBES) issued.delete(issued.keys().next().value as string);
       issued.set(token, () => {
         returned = true;
         onReturn();
@@ -45,13 +51,14 @@ export function createLoopGuard(random: Random): LoopGuard {
         get returned() {
           return returned;
         },
-        cancel: () => void issued.delete(token),
+        cancel: () => void issued.set(token, undefined),
       };
     },
     recognise(name) {
       if (name.length !== 2 || name[1] !== PROBE_LABEL) return false;
-      issued.get(name[0] as string)?.();
-      return true;
+      const token = name[0] as string;
+      issued.get(token)?.();
+      return issued.has(token);
     },
   };
 }
