@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
@@ -7,11 +7,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { createRecordingLogger } from '@edgemesh/testkit';
+import { peerIdFromPrivateKey } from '@libp2p/peer-id';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createNodeIdentity, deriveMeshSecrets } from '../identity/index.ts';
 import type { NodeRecord, RelayState, SocketAddress } from '../types.ts';
 import type { ControlPlaneOptions, ManagedControlPlane } from './control-options.ts';
 import { createControlPlane } from './control-plane.ts';
+import { signRecord } from './records/codec.ts';
 import { writePreamble } from './transport/preamble.ts';
 
 const text = randomUUID();
@@ -246,10 +248,57 @@ test('a circuit carries bytes both ways with half-close, whatever their number',
   expect(Buffer.concat(back).equals(sent)).toBe(true);
 });
 
+test('random bytes on the port, before and after the nonce, do no harm', async () => {
+  const relay = await plane({ nodeName: 'relay', serveRelay: true });
+  const closed = Array.from({ length: 40 }, async (_, i) => {
+    const socket = connect(addressOf(relay));
+    socket.on('error', () => socket.destroy());
+    await once(socket, 'connect');
+    const gone = once(socket.resume(), 'close');
+    socket.end(randomBytes(1 + i * 7));
+    await gone;
+  });
+  await Promise.all(closed);
+  const relays = [{ addresses: [`localhost:${addressOf(relay).port}`] }];
+  const agent = await plane({ nodeName: 'agent', relays });
+  await relaysWhen(agent, connected);
+  expect(
+    relay
+      .records()
+      .map((record) => record.nodeName)
+      .sort(),
+  ).toEqual(['agent', 'relay']);
+});
+
+test('only a relay may bring the records of others, and nobody a forged one', async () => {
+  const relay = await plane({ nodeName: 'relay', serveRelay: true });
+  const agent = await plane({ nodeName: 'agent', relays: relayOf(relay) });
+  await relaysWhen(agent, connected);
+  const key = (await createNodeIdentity()).privateKey;
+  const record = {
+    ...(agent.records()[0] as NodeRecord),
+    nodeName: 'absent',
+    peerId: peerIdFromPrivateKey(key).toString(),
+  };
+  const push = async (envelope: Uint8Array) => {
+    const body = Buffer.from(JSON.stringify({ records: [Buffer.from(envelope).toString('base64')] }));
+    return agent.request(relay.peerId, 'records.push', body, soon());
+  };
+  const { envelope } = await signRecord(record, key);
+  await expect(push(envelope)).rejects.toMatchObject({ code: 'refused' });
+  const forged = Uint8Array.from(envelope);
+  forged[forged.length - 1] = (forged.at(-1) as number) ^ 1;
+  await expect(push(forged)).rejects.toMatchObject({ code: 'identity' });
+  expect(relay.records().some(({ nodeName }) => nodeName === 'absent')).toBe(false);
+});
+
 test('wrong options are refused by name', async () => {
   await expect(plane({ nodeName: '' })).rejects.toMatchObject({ code: 'config' });
   await expect(plane({ nodeName: 'a', listen: [] })).rejects.toMatchObject({ code: 'config' });
   await expect(plane({ nodeName: 'a', relays: [{ addresses: ['?'] }] })).rejects.toMatchObject({ code: 'config' });
+  await expect(plane({ nodeName: 'a', advertise: ['a.example'] })).rejects.toMatchObject({ code: 'config' });
+  await expect(plane({ nodeName: 'a', listen: [{ host: 'x', port: 0 }] })).rejects.toMatchObject({ code: 'config' });
+  await expect(plane({ nodeName: 'a', capabilities: ['Not Good'] })).rejects.toThrow(/caps/);
   const first = await plane({ nodeName: 'a' });
   await expect(plane({ nodeName: 'b', listen: [addressOf(first)] })).rejects.toMatchObject({ code: 'listen' });
 });

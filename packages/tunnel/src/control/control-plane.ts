@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { noMetrics, silentLogger, systemClock } from '@edgemesh/core';
+import { ipVersion, noMetrics, silentLogger, systemClock } from '@edgemesh/core';
 import { TunnelError } from '../errors.ts';
 import { controlDefaults } from '../options.ts';
 import type { ControlPlaneOptions, ManagedControlPlane } from './control-options.ts';
@@ -29,6 +29,9 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
 function validate(options: ControlPlaneOptions): void {
   if (!isNodeName(options.nodeName)) throw new TunnelError('config', `"${options.nodeName}" is not a node name`);
   if (options.listen.length === 0) throw new TunnelError('config', 'no address to listen on');
+  for (const { host } of options.listen) {
+    if (ipVersion(host) === 0) throw new TunnelError('config', `cannot listen on "${host}": not an IP address`);
+  }
 }
 
 async function assemble(options: ControlPlaneOptions, stack: AsyncDisposableStack): Promise<ManagedControlPlane> {

@@ -24,7 +24,7 @@ import { type OwnFacts, OwnRecord } from './own-record.ts';
 import { PeerDialer } from './peer-dialer.ts';
 import { Directory } from './records/directory.ts';
 import { plainRecords, type RecordStore } from './records/store.ts';
-import { parseRelayAddress } from './relays/relay-address.ts';
+import { parseAdvertised, parseRelayAddress } from './relays/relay-address.ts';
 import { Relays } from './relays/relays.ts';
 import type { Rpc } from './rpc.ts';
 import type { PinConflict, Pins } from './state/pins.ts';
@@ -82,7 +82,7 @@ export class Plane implements ManagedControlPlane {
     this.peerId = options.identity.peerId;
     this.nodeName = options.nodeName;
     this.outboundPort = localPort;
-    this.#advertise = (options.advertise ?? []).map((text) => parseRelayAddress(text, this.#defaultPort()));
+    this.#advertise = (options.advertise ?? []).map((text) => parseAdvertised(text, this.#defaultPort()));
     const introductions = {
       own: (peerId: string) => this.#introduce(peerId),
       meet: (peerId: string, hello: Hello) => this.#meet(peerId, hello),

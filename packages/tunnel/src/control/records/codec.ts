@@ -33,9 +33,13 @@ export function isNodeName(name: string): boolean {
   return name.length <= MAX_NAME_CHARS && NODE_NAME.test(name);
 }
 
-/** Signs a record. The signer's key must be the one of `record.peerId`. */
+/**
+ * Signs a record. The signer's key must be the one of `record.peerId`. Rejects with TunnelError `protocol` rather than
+ * signing what every reader would refuse.
+ */
 export async function signRecord(record: NodeRecord, key: PrivateKey): Promise<SignedRecord> {
-  return { record, envelope: await sealEnvelope(key, RECORD_ENVELOPE, encodeRecord(record)) };
+  const payload = encodeRecord(record);
+  return { record: decodeRecord(payload), envelope: await sealEnvelope(key, RECORD_ENVELOPE, payload) };
 }
 
 /** Verifies and validates. Rejects with TunnelError `limit`, `protocol` or `identity`. */

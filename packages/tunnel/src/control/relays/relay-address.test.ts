@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parseRelayAddress } from './relay-address.ts';
+import { parseAdvertised, parseRelayAddress } from './relay-address.ts';
 
 test('all documented forms are read', () => {
   const read = (text: string) => parseRelayAddress(text, 20_006);
@@ -19,4 +19,9 @@ test('anything else is a config error that quotes the text', () => {
   for (const text of ['', 'a b', '192.0.2', '192.0.2.1:0', '192.0.2.1:x', '/ip4/192.0.2.1/udp/1', '/nonsense', ':99']) {
     expect(() => parseRelayAddress(text, 1), text).toThrow(expect.objectContaining({ code: 'config' }));
   }
+});
+
+test('an advertised address is an IP address', () => {
+  expect(parseAdvertised('203.0.113.7', 20_006)).toEqual({ host: '203.0.113.7', port: 20_006 });
+  expect(() => parseAdvertised('relay.example.com', 1)).toThrow(expect.objectContaining({ code: 'config' }));
 });

@@ -16,6 +16,15 @@ export function parseRelayAddress(text: string, defaultPort: number): SocketAddr
   return address;
 }
 
+/** The same for an address that this node advertises: an IP address it must be, as records carry no names. */
+export function parseAdvertised(text: string, defaultPort: number): SocketAddress {
+  const address = parseRelayAddress(text, defaultPort);
+  if (canonicalIp(address.host) === undefined) {
+    throw new TunnelError('config', `an advertised address must be an IP address, not the name "${address.host}"`);
+  }
+  return address;
+}
+
 function parseHostPort(text: string, defaultPort: number): SocketAddress | undefined {
   const plain = canonicalIp(text);
   if (plain !== undefined) return { host: plain, port: defaultPort };
