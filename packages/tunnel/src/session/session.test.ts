@@ -1,4 +1,5 @@
-import { setImmediate as turn } from 'node:timers/promises';
+import { createHash, randomBytes } from 'node:crypto';
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { type ByteStream, type Datagrams, MeshError } from '@edgemesh/core';
 import {
   createDatagramPair,
@@ -100,6 +101,41 @@ describe('session', () => {
     expect(stream.error?.code).toBe('session-lost');
     expect(stream.error?.message).toContain('stopping');
     expect(rig.a.sessions()).toEqual([]);
+    await rig.dispose();
+  });
+
+  it('carries megabytes both ways unharmed while its TLS carriers are cut and replaced', async () => {
+    const rig = await connected();
+    const [one, two] = await identities();
+    const stream = recordStream(rig.sessionA.dial(target));
+    await until(() => rig.streams.length === 1);
+    const far = recordStream(rig.streams[0] as ByteStream);
+    const up = Array.from({ length: 300 }, (_, i) => randomBytes(1 + ((i * 7919) % 100_000)));
+    const down = Array.from({ length: 300 }, (_, i) => randomBytes(1 + ((i * 104_729) % 100_000)));
+    const hash = (chunks: readonly Uint8Array[]) => createHash('sha256').update(Buffer.concat(chunks)).digest('hex');
+    const hashes = [hash(up), hash(down)];
+    let carriers = 0;
+    const replace = async () => {
+      // In turn: a cut by both ends, a cut by one, and a change to a preferred one under way.
+      for (; !(stream.closed && far.closed); carriers++) {
+        const pair = await carrierPair(carriers % 2 === 0 ? one : two, carriers % 2 === 0 ? two : one, 'lan');
+        const [atA, atB] = carriers % 2 === 0 ? [pair.client, pair.server] : [pair.server, pair.client];
+        rig.a.attach(atA, { preferred: true });
+        rig.b.attach(atB);
+        await sleep(3);
+        // From then on they stay, so that a slow machine gets done.
+        if (carriers > 20) continue;
+        if (carriers % 3 === 0) for (const socket of pair.sockets) socket.destroy();
+        else if (carriers % 3 === 1) pair.sockets[0].destroy();
+      }
+    };
+    const pumps = [stream.pump(up).then(() => stream.end()), far.pump(down).then(() => far.end())];
+    await Promise.all([...pumps, replace()]);
+    await Promise.all([stream.untilClosed(), far.untilClosed()]);
+    expect([stream.error, far.error]).toEqual([undefined, undefined]);
+    expect([hash(far.chunks), hash(stream.chunks)]).toEqual(hashes);
+    expect(carriers).toBeGreaterThan(3);
+    expect(rig.leftovers()).toBe(0);
     await rig.dispose();
   });
 });
