@@ -1,3 +1,4 @@
+export * from './catalog-balancing.ts';
 export * from './create-balancer.ts';
 export * from './destination-rule.ts';
 export * from './destination-rule-binding.ts';

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { Endpoint, ServicePort } from '@edgemesh/core';
-import { createServiceBalancer, eligibleEndpoints, policyFromService } from '@edgemesh/lb';
+import { createCatalogBalancing } from '@edgemesh/lb';
 import { createFakeClock } from '@edgemesh/testkit';
 import { makeEndpoint, recordDatagrams, recordStream } from '@edgemesh/testkit/conformance';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -26,12 +26,7 @@ const http: ServicePort = { name: 'http', protocol: 'TCP', port: 80 };
 const dns: ServicePort = { name: 'dns', protocol: 'UDP', port: 53 };
 const sticky = { sessionAffinity: { type: 'ClientIP', timeoutSeconds: 60 } } as const;
 
-const balancing: Balancing = {
-  policyKey: (service) => JSON.stringify(policyFromService(service)),
-  createBalancer: (service) => createServiceBalancer(policyFromService(service)),
-  eligible: (service, endpoints, port) =>
-    eligibleEndpoints(service, endpoints, port.name, { nodeName: 'me', protocol: port.protocol }),
-};
+const balancing: Balancing = createCatalogBalancing({ catalog: createTestCatalog(), nodeName: 'me' });
 
 /** A server that says its name, and its endpoint. */
 async function named(name: string): Promise<Endpoint> {

@@ -1,0 +1,87 @@
+import { type Catalog, EMPTY_CATALOG, type KubeObject, type Service, type ServicePort } from '@edgemesh/core';
+import { makeEndpoint } from '@edgemesh/testkit/conformance';
+import { describe, expect, it } from 'vitest';
+import { createCatalogBalancing } from './catalog-balancing.ts';
+import { DESTINATION_RULE_KIND } from './destination-rule-binding.ts';
+
+const http: ServicePort = { name: 'http', protocol: 'TCP', port: 80 };
+const service = {
+  id: 'shop/web',
+  namespace: 'shop',
+  name: 'web',
+  annotations: {},
+  sessionAffinity: { type: 'None' },
+  internalTrafficPolicy: 'Cluster',
+  publishNotReadyAddresses: false,
+  trafficDistribution: 'PreferSameZone',
+} as unknown as Service;
+
+const rule = (simple: string, host = 'web'): KubeObject => ({
+  apiVersion: 'networking.istio.io/v1',
+  kind: 'DestinationRule',
+  metadata: { name: 'r', namespace: 'shop' },
+  spec: { host, trafficPolicy: { loadBalancer: { simple } } },
+});
+
+function setup() {
+  let current: Catalog = EMPTY_CATALOG;
+  const balancing = createCatalogBalancing({
+    catalog: {
+      get current() {
+        return current;
+      },
+      subscribe: () => () => undefined,
+    },
+    nodeName: 'me',
+  });
+  return {
+    balancing,
+    publish: (change: Partial<Catalog>) => {
+      current = { ...current, ...change, revision: current.revision + 1 };
+    },
+    rules: (...list: KubeObject[]) => new Map([[DESTINATION_RULE_KIND, new Map(list.map((r, i) => [`shop/${i}`, r]))]]),
+  };
+}
+
+describe('createCatalogBalancing', () => {
+  it('follows the rules of the catalog, and tells which one is in force and what it lacks', () => {
+    const { balancing, publish, rules } = setup();
+    const kinds = () => balancing.policyOf(service, http).policy.balancer.kind;
+    expect([kinds(), balancing.policyOf(service, http).rule]).toEqual(['roundRobin', undefined]);
+    publish({ objects: rules(rule('RANDOM')) });
+    expect([kinds(), balancing.policyOf(service, http).rule]).toEqual(['random', 'shop/r']);
+    publish({ objects: rules(rule('SOMETHING')) });
+    expect(kinds()).toBe('roundRobin');
+    expect(balancing.policyOf(service, http).conditions[0]).toMatch(/unknown value "SOMETHING"/);
+    publish({ objects: rules(rule('RANDOM', 'elsewhere')) });
+    expect(balancing.policyOf(service, http).rule).toBeUndefined();
+  });
+
+  it('keeps the policy key while the policy stays the same', () => {
+    const { balancing, publish, rules } = setup();
+    const before = balancing.policyKey(service, http);
+    publish({ objects: rules(rule('ROUND_ROBIN')) });
+    expect(balancing.policyKey({ ...service }, http)).toBe(before);
+    publish({ objects: rules(rule('RANDOM')) });
+    expect(balancing.policyKey(service, http)).not.toBe(before);
+  });
+
+  it('compiles once per version of Service and rules', () => {
+    const { balancing, publish, rules } = setup();
+    publish({ objects: rules(rule('RANDOM')) });
+    const first = balancing.policyOf(service, http);
+    publish({});
+    expect(balancing.policyOf(service, http)).toBe(first);
+    expect(balancing.policyOf({ ...service }, http)).not.toBe(first);
+  });
+
+  it('knows the zone of its node from the catalog', () => {
+    const { balancing, publish } = setup();
+    const endpoints = [makeEndpoint('10.0.0.1', { zone: 'za' }), makeEndpoint('10.0.0.2', { zone: 'zb' })];
+    expect(balancing.eligible(service, endpoints, http)).toHaveLength(2);
+    const me = { name: 'me', labels: {}, internalIPs: [], podCIDRs: [], zone: 'zb' };
+    publish({ nodes: new Map([['me', me]]) });
+    expect(balancing.eligible(service, endpoints, http)).toEqual([endpoints[1]]);
+    expect(endpoints).toContain(balancing.createBalancer(service, http).pick(endpoints, {}));
+  });
+});

@@ -1,0 +1,93 @@
+import type { Balancer, CatalogView, Endpoint, KubeObject, Service, ServicePort } from '@edgemesh/core';
+import { policyFromDestinationRule, policyFromService, type SubsetPolicy } from './destination-rule.ts';
+import { DESTINATION_RULE_KIND, destinationRuleFor } from './destination-rule-binding.ts';
+import { eligibleEndpoints } from './eligible-endpoints.ts';
+import type { LbPolicy } from './policy.ts';
+import { createServiceBalancer, type ServiceBalancerDeps } from './service-balancer.ts';
+
+/** Whose traffic is balanced, and with what. */
+export interface CatalogBalancingOptions extends ServiceBalancerDeps {
+  readonly catalog: CatalogView;
+  /** Our node; its zone and labels come from the catalog. */
+  readonly nodeName: string;
+  /** Default `cluster.local`. */
+  readonly clusterDomain?: string;
+}
+
+/** What is in force for one Service port, and why. */
+export interface PortPolicy {
+  readonly policy: LbPolicy;
+  readonly subsets: ReadonlyMap<string, SubsetPolicy>;
+  /** `namespace/name` of the DestinationRule that binds. */
+  readonly rule?: string;
+  /** What that rule asks for and does not get, each as `path: reason`. */
+  readonly conditions: readonly string[];
+}
+
+/** Everything a proxy asks about balancing, answered from the catalog as it is now. */
+export interface CatalogBalancing {
+  policyOf(service: Service, port: ServicePort): PortPolicy;
+  /** Equal while the same policy is in force, whatever else changes. */
+  policyKey(service: Service, port: ServicePort): string;
+  createBalancer(service: Service, port: ServicePort): Balancer;
+  eligible(service: Service, endpoints: readonly Endpoint[], port: ServicePort): readonly Endpoint[];
+}
+
+interface Compiled extends PortPolicy {
+  readonly key: string;
+}
+
+/** Rules and Services are compiled once per version of either. */
+export function createCatalogBalancing(options: CatalogBalancingOptions): CatalogBalancing {
+  const { catalog, nodeName, clusterDomain } = options;
+  let rules: ReadonlyMap<string, KubeObject> | undefined;
+  let memo = new WeakMap<Service, Map<string, Compiled>>();
+
+  const compile = (service: Service, port: ServicePort): Compiled => {
+    const rule = rules && destinationRuleFor(service, rules.values(), clusterDomain);
+    if (rule === undefined) {
+      const policy = policyFromService(service);
+      return { policy, subsets: new Map(), conditions: [], key: JSON.stringify(policy) };
+    }
+    const compiled = policyFromDestinationRule(rule, service, port);
+    const name = `${rule.metadata.namespace ?? 'default'}/${rule.metadata.name}`;
+    return { ...compiled, rule: name, key: JSON.stringify(compiled.policy) };
+  };
+
+  const compiledFor = (service: Service, port: ServicePort): Compiled => {
+    const present = catalog.current.objects.get(DESTINATION_RULE_KIND);
+    if (present !== rules) {
+      rules = present;
+      memo = new WeakMap();
+    }
+    let ports = memo.get(service);
+    if (ports === undefined) {
+      ports = new Map();
+      memo.set(service, ports);
+    }
+    const portKey = `${port.port} ${port.protocol}`;
+    let compiled = ports.get(portKey);
+    if (compiled === undefined) {
+      compiled = compile(service, port);
+      ports.set(portKey, compiled);
+    }
+    return compiled;
+  };
+
+  return {
+    policyOf: compiledFor,
+    policyKey: (service, port) => compiledFor(service, port).key,
+    createBalancer: (service, port) => createServiceBalancer(compiledFor(service, port).policy, options),
+    eligible(service, endpoints, port) {
+      const { nodes } = catalog.current;
+      const node = nodes.get(nodeName);
+      return eligibleEndpoints(service, endpoints, port.name, {
+        nodeName,
+        nodes,
+        protocol: port.protocol,
+        ...(node && { nodeLabels: node.labels }),
+        ...(node?.zone !== undefined && { zone: node.zone }),
+      });
+    },
+  };
+}
