@@ -20,7 +20,7 @@ class SocketStream implements ByteStream {
     this.socket = socket;
     this.wasOpen = state === 'connected';
     socket.setNoDelay(true);
-    socket.once('error', (cause) => {
+    socket.on('error', (cause) => {
       this.error ??= socketError(cause, this.wasOpen);
     });
     socket.once('close', () => this.finish(this.error ?? this.unexplainedClose()));
