@@ -68,13 +68,28 @@ describe('the rendering of a rule', () => {
     expect(lines(renderRule(rule({ routable: [], whenEmpty })).elements)).toEqual([expected]);
   });
 
-  it.each([
-    [{ listener: undefined, tunnelled: 1 }],
-    [{ frontends: [front('fd00::1')] }],
-    [{ routable: [{ address: 'fd00::1', port: 1, local: false }] }],
-    [{ family: 6, frontends: [front('fd00::1')], routable: [], tunnelled: 1 }],
-  ] as Partial<ServiceRule>[][])('refuses the contradiction %j', (more) => {
-    expect(() => renderRule(rule(more as Partial<ServiceRule>))).toThrow(/rule a /);
+  it.each<[Partial<ServiceRule>, string]>([
+    [{ listener: undefined, tunnelled: 1 }, 'no listener'],
+    [{ frontends: [front('fd00::1')] }, 'not IPv4'],
+    [{ routable: [{ address: 'fd00::1', port: 1, local: false }] }, 'not IPv4'],
+    [{ family: 6, frontends: [front('fd00::1')], routable: [], tunnelled: 1 }, 'not IPv6'],
+    [{ family: 6, frontends: [front('FD00::1')], routable: [] }, 'not a canonical address'],
+    [{ frontends: [front('10.96.0.1 . tcp . 80 : drop }\nflush ruleset #')] }, 'not a canonical address'],
+    [{ routable: [{ address: 'db.example.com', port: 1, local: false }] }, 'not a canonical address'],
+    [{ routable: [{ address: '10.1.0.1', port: 70_000, local: false }] }, 'not a port'],
+    [{ frontends: [front('10.96.0.1', 0)] }, 'not a port'],
+    [{ pick: { kind: 'clientIP', timeoutSeconds: 0 } }, 'not a timeout'],
+    [{ tunnelled: 1.5 }, 'not a number of endpoints'],
+    [{ frontends: [{ ...front('10.96.0.1'), sourceRanges: ['any'] } as RuleFrontend] }, 'not an address range'],
+  ])('leaves out %j and nothing else', (more, expected) => {
+    const plan = {
+      rules: [rule(more), rule({ key: 'good', frontends: [front('10.96.0.9')] })],
+      exclusions: [],
+      internalSources: [],
+    };
+    const step = difference(EMPTY_STATE, plan);
+    expect(step.skipped).toEqual([{ rule: 'a', reason: 'invalid', detail: expect.stringContaining(expected) }]);
+    expect([...step.next.rules.keys()]).toEqual(['good']);
   });
 
   it('uses only names that nft accepts and containers that are declared', () => {

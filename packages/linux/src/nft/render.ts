@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type Cidr, cidrContains, formatCidr, parseCidr } from '@edgemesh/core';
+import { type Cidr, canonicalIp, cidrContains, formatCidr, parseCidr } from '@edgemesh/core';
 import { LinuxError } from '../errors.ts';
 import { LINUX_DEFAULTS } from '../options.ts';
 import type { RuleEndpoint, RuleExclusion, RuleFrontend, RulesPlan, ServiceRule } from '../plan.ts';
@@ -32,9 +32,8 @@ function hashName(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 16);
 }
 
-/** Renders one rule. Pure and deterministic. */
+/** Renders one rule that has no problem (see {@link problemOf}). Pure and deterministic. */
 export function renderRule(rule: ServiceRule): Rendered {
-  check(rule);
   const elements: Element[] = [];
   const chains: Rendered['chains'][number][] = [];
   const sets: Rendered['sets'][number][] = [];
@@ -73,18 +72,37 @@ export function renderRule(rule: ServiceRule): Rendered {
   };
 }
 
-function check(rule: ServiceRule): void {
-  if (rule.tunnelled > 0 && rule.listener === undefined) {
-    throw new LinuxError('plan', `rule ${rule.key} has tunnelled endpoints and no listener`);
+/**
+ * Why a rule cannot be rendered, or undefined when it can. Addresses and numbers come from objects of the cluster and end
+ * up in text that nft parses: nothing but canonical addresses and plain numbers may pass.
+ */
+export function problemOf(rule: ServiceRule): string | undefined {
+  const used = rule.tunnelled > 0 ? rule.listener : undefined;
+  if (rule.tunnelled > 0 && used === undefined) return 'tunnelled endpoints and no listener';
+  const places = [...rule.routable, ...(used === undefined ? [] : [used])];
+  const ports = [...places, ...rule.frontends].map((place) => place.port);
+  const badPort = ports.find((port) => !isWithin(port, 65_535));
+  if (badPort !== undefined) return `${badPort} is not a port`;
+  if (!Number.isInteger(rule.tunnelled) || rule.tunnelled < 0) return `${rule.tunnelled} is not a number of endpoints`;
+  if (rule.pick.kind === 'clientIP' && !isWithin(rule.pick.timeoutSeconds, MAX_AFFINITY_SECONDS)) {
+    return `${rule.pick.timeoutSeconds} is not a timeout in seconds`;
   }
-  const addresses = [
-    ...rule.routable.map((e) => e.address),
-    ...(rule.tunnelled > 0 && rule.listener ? [rule.listener.address] : []),
-  ];
+  const addresses = places.map((place) => place.address);
   for (const frontend of rule.frontends) if (frontend.kind === 'address') addresses.push(frontend.address);
-  const wrong = addresses.find((address) => address.includes(':') !== (rule.family === 6));
-  if (wrong !== undefined) throw new LinuxError('plan', `rule ${rule.key} is IPv${rule.family}, ${wrong} is not`);
+  for (const address of addresses) {
+    if (canonicalIp(address) !== address) return `${address} is not a canonical address`;
+    if (address.includes(':') !== (rule.family === 6)) return `${address} is not IPv${rule.family}`;
+  }
+  const ranges = rule.frontends.flatMap((frontend) =>
+    frontend.kind === 'address' ? (frontend.sourceRanges ?? []) : [],
+  );
+  const badRange = ranges.find((range) => parseCidr(range) === undefined);
+  return badRange === undefined ? undefined : `${badRange} is not an address range`;
 }
+
+/** Kubernetes allows a day. */
+const MAX_AFFINITY_SECONDS = 86_400;
+const isWithin = (value: number, max: number) => Number.isInteger(value) && value >= 1 && value <= max;
 
 const target = (endpoint: { readonly address: string; readonly port: number }) =>
   `${endpoint.address} . ${endpoint.port}`;
@@ -211,8 +229,12 @@ export function renderGlobals(plan: Pick<RulesPlan, 'exclusions' | 'internalSour
 }
 
 function renderExclusion(exclusion: Exclude<RuleExclusion, { kind: 'range' }>): Element {
+  if (!isWithin(exclusion.port, 65_535)) throw new LinuxError('plan', `${exclusion.port} is not a port to exclude`);
   const service = `${exclusion.protocol.toLowerCase()} . ${exclusion.port}`;
   if (exclusion.kind === 'localPort') return { set: SHARED_SETS.excludePort, key: service, value: '' };
+  if (canonicalIp(exclusion.address) !== exclusion.address) {
+    throw new LinuxError('plan', `${exclusion.address} is not a canonical address to exclude`);
+  }
   const family = exclusion.address.includes(':') ? 6 : 4;
   return { set: SHARED_SETS.exclude(family), key: `${exclusion.address} . ${service}`, value: '' };
 }

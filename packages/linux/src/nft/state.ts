@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { LINUX_DEFAULTS } from '../options.ts';
 import { EMPTY_PLAN, type RulesPlan, type ServiceRule } from '../plan.ts';
-import { type Element, type Rendered, renderGlobals, renderRule } from './render.ts';
+import { type Element, problemOf, type Rendered, renderGlobals, renderRule } from './render.ts';
 import { frontendKey, spaceOf } from './spaces.ts';
 import type { Change } from './transaction.ts';
 
@@ -27,7 +27,9 @@ export const EMPTY_STATE: TableState = {
 /** A frontend or a rule that was left out, and why. */
 export interface Skipped {
   readonly rule: string;
-  readonly reason: 'frontend-taken' | 'too-many-elements' | 'duplicate-key';
+  readonly reason: 'frontend-taken' | 'too-many-elements' | 'duplicate-key' | 'invalid';
+  /** What is invalid. */
+  readonly detail?: string;
   /** The frontend that another rule has. */
   readonly frontend?: string;
 }
@@ -100,6 +102,11 @@ function admit(plan: RulesPlan): { rules: Map<string, ServiceRule>; skipped: Ski
       skipped.push({ rule: rule.key, reason: 'duplicate-key' });
       continue;
     }
+    const detail = knownProblem(rule);
+    if (detail !== undefined) {
+      skipped.push({ rule: rule.key, reason: 'invalid', detail });
+      continue;
+    }
     const size = rule.frontends.length * (rule.routable.length + rule.tunnelled + 2);
     if (elements + size > LINUX_DEFAULTS.maxElements) {
       skipped.push({ rule: rule.key, reason: 'too-many-elements' });
@@ -116,6 +123,14 @@ function admit(plan: RulesPlan): { rules: Map<string, ServiceRule>; skipped: Ski
     rules.set(rule.key, free.length === rule.frontends.length ? rule : { ...rule, frontends: free });
   }
   return { rules, skipped };
+}
+
+const problems = new WeakMap<ServiceRule, string | undefined>();
+
+/** Checked once per rule object: unchanged ones cost nothing. */
+function knownProblem(rule: ServiceRule): string | undefined {
+  if (!problems.has(rule)) problems.set(rule, problemOf(rule));
+  return problems.get(rule);
 }
 
 /** Names are kept as long as their rule: a plan of 10,000 unchanged rules must not cost 10,000 string joins per change. */

@@ -63,7 +63,10 @@ describe.skipIf(missing)('the nftables table', () => {
   beforeEach(() => {
     table = createNftTable({ runner: createRunner({ netns: node.netns }) });
   });
-  afterEach(() => table.remove());
+  afterEach(async () => {
+    await table.remove();
+    await node.must('nft', ['flush', 'ruleset']);
+  });
 
   const at = (address: string, port = 80, more: Partial<RuleFrontend> = {}): RuleFrontend =>
     ({ kind: 'address', address, port, origin: 'any', masquerade: false, ...more }) as RuleFrontend;
@@ -153,7 +156,7 @@ describe.skipIf(missing)('the nftables table', () => {
     ['round robin', { kind: 'roundRobin' }],
     ['affinity', { kind: 'clientIP', timeoutSeconds: 100 }],
   ] as const)('serves without the agent when it has died: %s', async (_, pick) => {
-    table = createNftTable({ runner: createRunner({ netns: node.netns }), agentTimeoutSeconds: 1 });
+    table = createNftTable({ runner: createRunner({ netns: node.netns }), agentTimeoutSeconds: 4 });
     const remote = rule({ key: 'shop/far:http:TCP', frontends: [at('10.96.0.2')], routable: [], tunnelled: 5, pick });
     await table.apply(plan(rule({ tunnelled: 300, pick }), remote));
     expect((await connect(10)).agent).toBeGreaterThan(5);
@@ -169,8 +172,8 @@ describe.skipIf(missing)('the nftables table', () => {
   it('falls through altogether after staleAfterSeconds, for the proxy that comes after us', async () => {
     table = createNftTable({
       runner: createRunner({ netns: node.netns }),
-      agentTimeoutSeconds: 1,
-      staleAfterSeconds: 1,
+      agentTimeoutSeconds: 4,
+      staleAfterSeconds: 4,
     });
     await table.apply(plan(rule({ routable: [{ address: pod(1), port: 8080, local: true }] })));
     expect(await connect(2)).toEqual({ pod1: 2 });
@@ -289,7 +292,7 @@ describe.skipIf(missing)('the nftables table', () => {
   ])('heals on the next heartbeat: %s', async (_, command) => {
     await table.apply(plan(rule({ pick: { kind: 'roundRobin' } })));
     await node.must('nft', command);
-    expect((await connect(1)).timeout ?? 0).toBe(1);
+    expect(Object.keys(await connect(1)).join()).not.toMatch(/pod/);
     await table.beat();
     expect(Object.keys(await connect(3)).sort()).toEqual(['pod1', 'pod2', 'pod3']);
   });

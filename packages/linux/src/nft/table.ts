@@ -70,6 +70,7 @@ export function createNftTable(options: NftTableOptions): NftTable {
   });
   let state: TableState | undefined;
   let plan: RulesPlan = EMPTY_PLAN;
+  let unreadable = '[]';
 
   const load = (statements: readonly string[]) =>
     mustRun(runner, 'nft', ['-f', '-'], { input: `${statements.join('\n')}\n` });
@@ -131,10 +132,11 @@ export function createNftTable(options: NftTableOptions): NftTable {
     async verify() {
       if (state === undefined) return [];
       const mismatches = await compareAll(runner, table, state);
-      if (mismatches.length > 0) {
-        log.warn('our nftables table differs from what it should be, replacing it', { table, mismatches });
-        await rebuild('differs');
-      }
+      if (mismatches.length === 0 || JSON.stringify(mismatches) === unreadable) return [];
+      log.warn('our nftables table differs from what it should be, replacing it', { table, mismatches });
+      await rebuild('differs');
+      // What differs right after a replacement is no damage: this nft lists something otherwise than we write it.
+      unreadable = JSON.stringify(await compareAll(runner, table, state));
       return mismatches;
     },
     async remove() {
