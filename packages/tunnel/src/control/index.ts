@@ -1,5 +1,6 @@
 export type { ControlKeys, ControlPlaneOptions, ManagedControlPlane, RelayEntry } from './control-options.ts';
 export { createControlPlane } from './control-plane.ts';
 export type { PinConflict } from './state/pins.ts';
+export { pickLocalPort } from './transport/local-port.ts';
 export { fromMultiaddr, toMultiaddr } from './transport/multiaddrs.ts';
 export { DATA_MAGIC, encodePreamble, readPreamble, TICKET_BYTES, writePreamble } from './transport/preamble.ts';

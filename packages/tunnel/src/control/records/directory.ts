@@ -107,8 +107,8 @@ export class Directory {
       this.#askNewRelays(round, look);
       const cached = store.get(nodeName) !== undefined;
       // without any relay a stranger may still be found on the LAN within the lookup time
-      const nobodyLeft = round.waiting === 0 && !neighbours.relaysPending() && (cached || round.asked.size > 0);
-      if (nobodyLeft) over.abort();
+      const nobodyLeft = !neighbours.relaysPending() && (cached || round.asked.size > 0);
+      if (round.waiting === 0 && (round.answered || nobodyLeft)) over.abort();
     };
     const unhookRecords = store.onRecord(({ record }) => {
       if (record.nodeName === nodeName) timers.push(clock.after(SECOND_OPINION_MS, () => over.abort()));
@@ -128,14 +128,10 @@ export class Directory {
       if (round.signal.aborted || round.asked.has(relay)) continue;
       round.asked.add(relay);
       round.waiting++;
-      const question = this.#ask(relay, round.nodeName, round.signal).then(
-        () => true,
-        (error: unknown) => {
-          const fields = { relay, nodeName: round.nodeName, error: messageOf(error) };
-          this.#deps.log.debug('relay lookup failed', fields);
-          return false;
-        },
-      );
+      const question = this.#ask(relay, round).catch((error: unknown) => {
+        const fields = { relay, nodeName: round.nodeName, error: messageOf(error) };
+        this.#deps.log.debug('relay lookup failed', fields);
+      });
       detach(
         'relay lookup',
         this.#deps.log,
@@ -147,9 +143,12 @@ export class Directory {
     }
   }
 
-  async #ask(relay: string, nodeName: string, signal: AbortSignal): Promise<void> {
-    const answer = decodeJson(await this.#deps.rpc.request(relay, METHODS.get, encodeJson({ name: nodeName }), signal));
-    if (answer.record !== undefined) await this.#deps.store.offer(fromBase64(answer.record));
+  async #ask(relay: string, round: Round): Promise<void> {
+    const question = encodeJson({ name: round.nodeName });
+    const answer = decodeJson(await this.#deps.rpc.request(relay, METHODS.get, question, round.signal));
+    if (answer.record === undefined) return;
+    await this.#deps.store.offer(fromBase64(answer.record));
+    round.answered = true;
   }
 
   /** Fetches all records of a relay; relays do this with each other so that each can answer for all. */
@@ -250,6 +249,8 @@ export class Directory {
 class Round {
   readonly asked = new Set<string>();
   waiting = 0;
+  /** A relay had the record. */
+  answered = false;
   readonly nodeName: string;
   readonly signal: AbortSignal;
 
