@@ -17,6 +17,8 @@ export class Attached implements LinkReader, FrameHandler {
   /** What is left to repeat on it before new frames: session offsets. */
   replayAt = 0;
   replayEnd = 0;
+  /** Times that the peer began anew on it. */
+  restarts = 0;
   /** Why the peer said it will close. */
   goodbye: TunnelError | undefined;
   private readonly set: CarrierSet;

@@ -46,6 +46,9 @@ export interface CarrierSetHost {
   onCarrierLost(carrier: CarrierLink, error: TunnelError): void;
 }
 
+/** Times that one carrier may bring news of a restarted peer: once in truth, a few times when both restart at once. */
+const MAX_RESTARTS_PER_CARRIER = 8;
+
 const newId = () => randomBytes(SESSION_ID_BYTES).toString('hex');
 
 /**
@@ -201,6 +204,7 @@ export class CarrierSet {
 
   /** The peer has begun anew. Carriers that were in use belong to its past; others hear of our new id. */
   private restart(cause: Attached, frame: AttachFrame): void {
+    if (++cause.restarts > MAX_RESTARTS_PER_CARRIER) throw protocolError('begins anew again and again');
     const used = [this.outbound, this.inbound];
     this.outbound = undefined;
     this.inbound = undefined;

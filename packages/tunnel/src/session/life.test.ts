@@ -3,7 +3,7 @@ import { recordDatagrams, recordStream } from '@edgemesh/testkit/conformance';
 import { describe, expect, it } from 'vitest';
 import { simPair } from '../../bench/sim-link.ts';
 import { simNodes } from '../../bench/sim-nodes.ts';
-import { encodeFrame, FRAME } from './wire.ts';
+import { encodeAttach, encodeFrame, FRAME } from './wire.ts';
 
 const target = { address: '10.0.0.1', port: 80 };
 
@@ -363,5 +363,41 @@ describe('a peer that breaks the protocol', () => {
     expect(net.a.table.get('b')).toBeUndefined();
     expect(net.b.table.get('a')).toBeUndefined();
     expect(net.clock.pendingTimers).toBe(0);
+  });
+
+  it('loses its session when it opens on and on and does not read the refusals', async () => {
+    const net = simNodes({ maxStreamsInPerPeer: 1 });
+    const [atA, atB] = net.connect();
+    await net.settle();
+    // Nothing of what a answers is taken.
+    const nobody = { isReady: false };
+    Object.defineProperty(atB, 'isReady', { get: () => nobody.isReady });
+    let id = 2;
+    for (let i = 0; i < 40 && net.a.table.get('b') !== undefined; i++) {
+      const opens = Array.from({ length: 1_000 }, () => {
+        id += 2;
+        return encodeFrame(FRAME.open, id, Buffer.from([0, 0, 80, 0, 0]));
+      });
+      atB.write(Buffer.concat(opens));
+      while (atA.isReady) atA.step(1e9);
+    }
+    expect(net.a.table.get('b')).toBeUndefined();
+    expect(net.a.events.at(-1)).toMatchObject({ type: 'closed' });
+    await net.dispose();
+  });
+
+  it('loses its session when it begins anew again and again', async () => {
+    const net = simNodes();
+    const [atA, atB] = net.connect();
+    await net.settle();
+    for (let i = 1; i <= 9; i++) {
+      const attach = { localId: String(i).repeat(32), remoteId: '', received: 0, lastStart: 0 };
+      atB.write(
+        encodeFrame(FRAME.attach, 0, encodeAttach({ ...attach, path: 'lan', needed: false, preferred: false })),
+      );
+      while (atA.isReady) atA.step(1e9);
+    }
+    expect(net.a.table.get('b')).toBeUndefined();
+    await net.dispose();
   });
 });

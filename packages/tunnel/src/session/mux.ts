@@ -35,6 +35,8 @@ export interface MuxTarget {
 
 type Channel = MuxStream | MuxDatagrams;
 const MAX_STREAM_ID = 0xffff_fff0;
+/** Refusals that wait for the carrier; a peer that opens on and on without reading them is no peer. */
+const MAX_WAITING_RESETS = 16_384;
 
 /**
  * The streams of one session between two losses: ids, limits, dispatch of numbered frames, and the order in which
@@ -166,6 +168,7 @@ export class Mux implements ChannelHost {
     const limit = this.openRate.take() ? accounts.exceeded('in', this.streamsIn) : 'maxOpensPerSecond';
     if (limit !== undefined) {
       if (limit === 'maxOpensPerSecond') accounts.refuse(limit);
+      if (this.resets.length >= MAX_WAITING_RESETS) throw protocolError('opens streams and does not read the refusals');
       const error = new MeshError('limit', `the node's ${limit} is reached`, { retryable: true });
       this.sendReset(id, encodeReset(error));
       return;
