@@ -34,7 +34,7 @@ export interface CarrierSetHost {
   onRestart(): void;
   /** The carrier in use has changed; undefined: there is none. */
   onOutbound(current: Attached | undefined, reason: TunnelError | undefined): void;
-  onPong(payload: Buffer, from: Attached): void;
+  onPong(payload: Buffer): void;
   onAcknowledged(): void;
   countReceived(bytes: number): void;
   afterBytes(): void;
@@ -140,7 +140,7 @@ export class CarrierSet {
     if (type === FRAME.ack) {
       this.mux.log.acknowledge(readOffset(payload));
       this.host.onAcknowledged();
-    } else if (type === FRAME.pong) this.host.onPong(payload, carrier);
+    } else if (type === FRAME.pong) this.host.onPong(payload);
     else if (type === FRAME.attach) this.onAttach(carrier, decodeAttach(payload));
     else if (type === FRAME.replay) carrier.onReplay(decodeReplay(payload));
     else if (type === FRAME.start) this.onStart(carrier, decodeStart(payload));

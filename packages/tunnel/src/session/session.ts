@@ -9,15 +9,17 @@ import {
   type Timer,
 } from '@edgemesh/core';
 import { TunnelError } from '../errors.ts';
+import type { SessionOptions } from '../options.ts';
 import type { Carrier, InboundHandler, Session, SessionStats } from '../types.ts';
 import type { Attached } from './attached.ts';
 import { CarrierSet, type CarrierSetHost } from './carrier-set.ts';
 import { FlightLimit } from './flight.ts';
-import { keepalive } from './keepalive.ts';
+import type { KeepaliveLoad } from './keepalive.ts';
 import type { SessionAccounts } from './limits.ts';
 import type { CarrierLink } from './link.ts';
+import { Liveness, type LivenessHost } from './liveness.ts';
 import { Mux, type MuxHost, type MuxTarget } from './mux.ts';
-import { encodeFrame, encodeOffset, FRAME, type GoawayCode, readOffset } from './wire.ts';
+import { encodeOffset, FRAME, type GoawayCode } from './wire.ts';
 
 /** What happened to a session; for logs, status and the path machine. */
 export type SessionEvent =
@@ -51,7 +53,7 @@ const ACK_BYTES = 131_072;
 const ACK_DELAY_MS = 20;
 
 /** The session with one peer: streams above, carriers below. */
-export class PeerSession implements Session, MuxHost, CarrierSetHost {
+export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHost {
   readonly peerId: string;
   nodeName: string;
   readonly leader: boolean;
@@ -61,16 +63,14 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost {
   private readonly shared: SessionShared;
   private readonly set: CarrierSet;
   private readonly flight = new FlightLimit();
+  private readonly liveness: Liveness;
   private closed = false;
   private resumptions = 0;
-  private srttMs: number | undefined;
   private bytesBefore = { in: 0, out: 0 };
   private unacknowledgedIn = 0;
   private ackOwed = false;
   private ackTimer: Timer | undefined;
   private graceTimer: Timer | undefined;
-  private keepaliveTimer: Timer | undefined;
-  private keepaliveIsIdle = false;
   private pendingBytes = 0;
   private immediate: NodeJS.Immediate | undefined;
   private microtask = false;
@@ -92,6 +92,7 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost {
     this.idParity = this.leader ? 1 : 0;
     this.mux = new Mux(this);
     this.set = new CarrierSet(this);
+    this.liveness = new Liveness(this, this.set);
     this.startGrace();
   }
 
@@ -128,7 +129,7 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost {
       streams: mux.streams,
       bytesIn: this.bytesBefore.in + mux.bytesIn,
       bytesOut: this.bytesBefore.out + mux.bytesOut,
-      rttMs: this.srttMs,
+      rttMs: this.liveness.rttMs,
       unacknowledgedBytes: mux.log.bytes,
       resumptions: this.resumptions,
     };
@@ -139,14 +140,16 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost {
   attach(link: CarrierLink, preferred: boolean): void {
     if (link.nodeName !== '') this.nodeName = link.nodeName;
     this.set.add(link, preferred);
-    this.armKeepalive();
+    this.liveness.arm();
   }
 
   /** Ends streams and carriers. */
   close(code: MeshError['code'], message: string, goaway: GoawayCode = 'closed'): void {
     if (this.closed) return;
     this.closed = true;
-    for (const timer of [this.ackTimer, this.graceTimer, this.keepaliveTimer]) timer?.cancel();
+    this.ackTimer?.cancel();
+    this.graceTimer?.cancel();
+    this.liveness.stop();
     if (this.immediate !== undefined) clearImmediate(this.immediate);
     this.immediate = undefined;
     this.set.closeAll(goaway, message);
@@ -167,7 +170,7 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost {
     return this.shared.accounts;
   }
   rttMs(): number | undefined {
-    return this.srttMs;
+    return this.liveness.rttMs;
   }
 
   wake(addedBytes: number): void {
@@ -182,7 +185,7 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost {
 
   private afterOpen(): void {
     if (this.closed) this.mux.close('session-lost', `the session with node ${this.nodeName} is closed`);
-    else if (this.keepaliveIsIdle) this.armKeepalive();
+    else this.liveness.wake();
   }
 
   /** Feeds the carrier until it is full or nobody has more to send. */
@@ -210,7 +213,7 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost {
       mux.runAfterPump();
     }
     mux.runAfterPump();
-    if (this.keepaliveIsIdle) this.armKeepalive();
+    this.liveness.wake();
   }
 
   // CarrierSetHost
@@ -262,9 +265,9 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost {
     const type = !this.everAttached ? 'opened' : wasSuspended ? 'resumed' : 'switched';
     if (type === 'resumed') this.resumptions++;
     this.everAttached = true;
-    this.ping(current);
+    this.liveness.ping(current);
     this.wake(0);
-    this.armKeepalive();
+    this.liveness.arm();
     this.event({ type, session: this, carrier: current.link });
   }
 
@@ -278,11 +281,8 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost {
     this.event({ type: 'restarted', session: this });
   }
 
-  onPong(payload: Buffer, from: Attached): void {
-    const sample = this.now() - readOffset(payload) / 1000;
-    if (sample < 0 || from.live.pingAt === Number.NEGATIVE_INFINITY) return;
-    // RFC 6298's smoothing.
-    this.srttMs = this.srttMs === undefined ? sample : this.srttMs + (sample - this.srttMs) / 8;
+  onPong(payload: Buffer): void {
+    this.liveness.onPong(payload);
   }
 
   onGoaway(code: GoawayCode, reason: string): void {
@@ -314,48 +314,17 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost {
     });
   }
 
-  private ping(carrier: Attached): void {
-    carrier.live.pingAt = this.now();
-    // Microseconds fit the 64 bits of an offset.
-    carrier.link.write(encodeFrame(FRAME.ping, 0, encodeOffset(Math.max(0, Math.round(this.now() * 1000)))));
+  get keepaliveOptions(): SessionOptions {
+    return this.accounts.options;
   }
 
-  private armKeepalive(): void {
-    this.keepaliveTimer?.cancel();
-    this.keepaliveTimer = undefined;
-    if (this.closed || this.set.attached.size === 0) return;
-    const { options } = this.accounts;
-    const load = { streams: this.mux.streams, unacknowledgedBytes: this.mux.log.bytes };
-    let nextMs: number = options.pingIdleMs;
-    for (const carrier of [...this.set.attached]) {
-      nextMs = Math.min(nextMs, this.check(carrier, load));
-      if (this.closed) return;
-    }
-    // An idle session keeps no send buffer.
-    if (load.streams === 0 && load.unacknowledgedBytes === 0) this.mux.writer.forgetSlabs();
-    this.keepaliveIsIdle = load.streams === 0 && load.unacknowledgedBytes === 0;
-    // While bytes wait for an answer the load changes without notice: look once a second.
-    if (!this.keepaliveIsIdle) nextMs = Math.min(nextMs, 1_000);
-    this.keepaliveTimer = this.clock.after(Math.max(10, nextMs), () => this.armKeepalive());
+  load(): KeepaliveLoad {
+    return { streams: this.mux.streams, unacknowledgedBytes: this.mux.log.bytes };
   }
 
-  private check(carrier: Attached, load: { streams: number; unacknowledgedBytes: number }): number {
-    const { options } = this.accounts;
-    const now = this.now();
-    const inUse = carrier === this.set.outbound && carrier === this.set.inbound;
-    if (!inUse && now - carrier.attachedAt >= options.attachTimeoutMs) {
-      const error = new TunnelError('timeout', `the peer does not use the ${carrier.link.path} path`);
-      this.set.abandon(carrier, error);
-      return options.pingIdleMs;
-    }
-    const { action, nextMs } = keepalive(carrier.live, load, options, now);
-    if (action === 'ping') this.ping(carrier);
-    if (action === 'dead') {
-      const { path, remoteAddress } = carrier.link;
-      const message = `the ${path} path to node ${this.nodeName} (${remoteAddress}) is silent`;
-      this.set.abandon(carrier, new TunnelError('timeout', message, { retryable: true }));
-    }
-    return inUse ? nextMs : Math.min(nextMs, options.attachTimeoutMs);
+  /** An idle session keeps no send buffer. */
+  onIdle(): void {
+    this.mux.writer.forgetSlabs();
   }
 
   private event(event: SessionEvent): void {
