@@ -31,6 +31,8 @@ export interface PathOptions {
   readonly retryMaxMs: number;
   /** A path that dies younger than this counts as a failed attempt, in milliseconds (hysteresis). */
   readonly minHealthyMs: number;
+  /** Failed punches to a peer after which only a change of the network allows another: one of the NATs is symmetric. */
+  readonly maxPunchFailures: number;
   /** A session without streams for this long is closed, in milliseconds. */
   readonly idleSessionMs: number;
   /** Peers with a session or a search at one time. */
@@ -43,6 +45,7 @@ export const pathDefaults: PathOptions = {
   retryInitialMs: 500,
   retryMaxMs: 60_000,
   minHealthyMs: 10_000,
+  maxPunchFailures: 4,
   idleSessionMs: 600_000,
   maxPeers: 4_096,
 };

@@ -146,6 +146,7 @@ class MeshTunnel implements Tunnel {
   readonly #cleanup: (() => void)[] = [];
   readonly #transitions;
   #sweepTimer: Timer | undefined;
+  #connectedRelays = '';
 
   constructor(options: TunnelOptions, deps: Required<TunnelDeps>, parts: Parts) {
     const { control, identity } = parts;
@@ -196,9 +197,7 @@ class MeshTunnel implements Tunnel {
     this.#cleanup.push(
       () => this.#sweepTimer?.cancel(),
       control.onRecord((record) => this.#links.get(record.nodeName)?.learn(record)),
-      control.onRelays(() => {
-        for (const link of this.#links.values()) link.networkChanged();
-      }),
+      control.onRelays((relays) => this.#onRelays(relays)),
       this.#sessions.onStateChange((session) => this.#links.get(session.nodeName)?.reconcile()),
     );
     this.#scheduleSweep();
@@ -206,6 +205,14 @@ class MeshTunnel implements Tunnel {
 
   get listenAddresses(): readonly SocketAddress[] {
     return this.control.listenAddresses;
+  }
+
+  /** Relays that came or went may make possible what failed before; a new round-trip time does not. */
+  #onRelays(relays: readonly RelayState[]): void {
+    const connected = relays.map((relay) => (relay.state === 'connected' ? relay.peerId : '')).join();
+    if (connected === this.#connectedRelays) return;
+    this.#connectedRelays = connected;
+    for (const link of this.#links.values()) link.networkChanged();
   }
 
   #createPuncher(options: TunnelOptions): Puncher {

@@ -49,6 +49,22 @@ describe('path choice', () => {
     expect(step(relayed.state, { type: 'up', kind: 'direct' }, 6).start).toEqual([]);
   });
 
+  it('gives up punching after some failures, until the network changes', () => {
+    let state = run([
+      [0, all],
+      [0, wanted],
+      [0, { type: 'up', kind: 'relayed' }],
+    ]).state;
+    let now = 0;
+    for (let i = 0; i < pathDefaults.maxPunchFailures; i++) {
+      state = step(state, { type: 'failed', kind: 'punched', reason: 'no answer' }, now).state;
+      now = state.tries.punched.notBefore;
+      state = step(state, { type: 'tick' }, now).state;
+    }
+    expect(step(state, { type: 'tick' }, now + 1e9).start).not.toContain('punched');
+    expect(step(state, { type: 'changed' }, now + 1e9).start).toContain('punched');
+  });
+
   it('falls back to a circuit when the relay refuses to splice', () => {
     const failed = run([
       [0, all],

@@ -77,7 +77,7 @@ export function stepPaths(
   random: () => number = Math.random,
 ): PathStep {
   const { next, transition } = applyEvent(state, event, now, options, random);
-  return { ...planAttempts(next, now), transition };
+  return { ...planAttempts(next, now, options), transition };
 }
 
 function applyEvent(
@@ -134,13 +134,13 @@ function mapTries(tries: PathState['tries'], change: (t: PathTry) => PathTry): P
   return Object.fromEntries(PATH_KINDS.map((kind) => [kind, change(tries[kind])])) as Record<PathKind, PathTry>;
 }
 
-function planAttempts(state: PathState, now: number): Omit<PathStep, 'transition'> {
+function planAttempts(state: PathState, now: number, options: PathOptions): Omit<PathStep, 'transition'> {
   const start: PathKind[] = [];
   let nextDeadline: number | undefined;
   const tries: Record<PathKind, PathTry> = { ...state.tries };
   for (const kind of PATH_KINDS) {
     const current = tries[kind];
-    if (!state.wanted || current.trying || !isWorthTrying(state, kind)) continue;
+    if (!state.wanted || current.trying || !isWorthTrying(state, kind, options)) continue;
     if (now < current.notBefore) {
       nextDeadline = Math.min(nextDeadline ?? Number.POSITIVE_INFINITY, current.notBefore);
     } else {
@@ -151,10 +151,10 @@ function planAttempts(state: PathState, now: number): Omit<PathStep, 'transition
   return { state: start.length > 0 ? { ...state, tries } : state, start, nextDeadline };
 }
 
-function isWorthTrying(state: PathState, kind: PathKind): boolean {
+function isWorthTrying(state: PathState, kind: PathKind, options: PathOptions): boolean {
   if (!state.candidates.has(kind) || !isBetterPath(kind, state.active)) return false;
   // Punching is signalled through a path that already works, and must never delay the first bytes.
-  if (kind === 'punched') return state.active !== undefined;
+  if (kind === 'punched') return state.active !== undefined && state.tries.punched.failures < options.maxPunchFailures;
   // A libp2p stream is many times slower than a spliced socket: only where splicing is not to be had.
   if (kind === 'circuit') return !state.candidates.has('relayed') || state.tries.relayed.failures > 0;
   return true;

@@ -141,10 +141,10 @@ export class PeerLink {
   /** Takes in a newer record of this node. */
   learn(record: NodeRecord): void {
     if (this.#record !== undefined && record.sequence < this.#record.sequence) return;
-    const first = this.#record === undefined;
+    const moved = this.#record !== undefined && whereabouts(this.#record) !== whereabouts(record);
     this.#record = record;
     this.#feed({ type: 'candidates', kinds: this.#candidates(record) });
-    if (!first) this.#feed({ type: 'changed' });
+    if (moved) this.#feed({ type: 'changed' });
     this.#flush('');
   }
 
@@ -284,6 +284,11 @@ export class PeerLink {
     const error = new MeshError('shutdown', 'the tunnel is closing');
     for (const item of this.#waiting.splice(0)) failWaiting(item, error);
   }
+}
+
+/** What of a record decides about paths; its sequence number grows without any change. */
+function whereabouts({ peerId, lanAddresses, publicAddresses, relays, capabilities }: NodeRecord): string {
+  return JSON.stringify([peerId, lanAddresses, publicAddresses, relays, capabilities]);
 }
 
 function failWaiting(item: Waiting, error: MeshError): void {

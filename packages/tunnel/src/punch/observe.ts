@@ -26,10 +26,10 @@ export function answerObserve(socket: Socket, holdMs: number): void {
 }
 
 /**
- * Connects to a relay from a fresh local port and asks how that looks from outside. The connection stays open until the
- * mapping is disposed of, so that the NAT does not forget it. Rejects with TunnelError.
+ * Connects to a relay from a local port and asks how that looks from outside. The connection stays open until the mapping is
+ * disposed of, so that the NAT does not forget it. Rejects with TunnelError.
  *
- * @param localPort 0 takes a free port
+ * @param localPort named, not left to the kernel: only an explicit bind has SO_REUSEADDR, which the punch needs to bind it again
  */
 export function observeMapping(relay: SocketAddress, localPort: number, signal: AbortSignal): Promise<Mapping> {
   return new Promise((resolve, reject) => {

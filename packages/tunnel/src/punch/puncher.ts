@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { type Clock, type Logger, messageOf, sleep } from '@edgemesh/core';
 import { multiaddr } from '@multiformats/multiaddr';
-import { fromMultiaddr, toMultiaddr } from '../control/index.ts';
+import { fromMultiaddr, pickLocalPort, toMultiaddr } from '../control/index.ts';
 import { TunnelError } from '../errors.ts';
 import type { ControlPlane, NodeRecord, RelayState, SocketAddress } from '../types.ts';
 import { decodeHolePunch, encodeHolePunch } from './messages.ts';
@@ -18,11 +18,9 @@ export interface PunchOptions {
   readonly openTimeoutMs: number;
   /** Punches that peers may have under way here at one time. */
   readonly maxInbound: number;
-  /** Failures with a peer after which punching to it is left alone until the network changes. */
-  readonly maxFailures: number;
 }
 
-export const punchDefaults: PunchOptions = { openTimeoutMs: 5_000, maxInbound: 32, maxFailures: 4 };
+export const punchDefaults: PunchOptions = { openTimeoutMs: 5_000, maxInbound: 32 };
 
 export interface PuncherDeps {
   readonly control: Pick<ControlPlane, 'request' | 'handle' | 'relays'>;
@@ -136,7 +134,7 @@ class HolePuncher implements Puncher {
   async #observe(signal: AbortSignal): Promise<Mapping> {
     const [nearest, second] = connectedRelays(this.#deps.control.relays());
     if (nearest === undefined) throw new TunnelError('unreachable', 'no relay is connected to ask for our mapping');
-    const mapping = await observeMapping(nearest, 0, signal);
+    const mapping = await observeMapping(nearest, await pickLocalPort(), signal);
     const observed = [mapping.observed];
     if (second !== undefined) {
       const other = await observeMapping(second, mapping.localPort, signal).catch(() => undefined);
