@@ -16,6 +16,7 @@ export interface KubeMetadata {
   readonly creationTimestamp?: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
+  readonly [field: string]: unknown;
 }
 
 /** `Kind.group`, or `Kind` alone for the core group: `Service`, `Gateway.networking.istio.io`. The version is left out. */

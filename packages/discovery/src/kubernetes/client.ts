@@ -6,9 +6,9 @@ import { type Clock, messageOf } from '@edgemesh/core';
 import { DiscoveryError } from '../errors.ts';
 import { fieldsOf, isFields, textOf } from '../normalize/read.ts';
 import { MAX_ERROR_BODY_BYTES, MAX_PAGE_BYTES, MAX_WATCH_EVENT_BYTES } from '../options.ts';
-import type { TransportProvider } from './connection.ts';
 import { createLineSplitter } from './lines.ts';
 import type { ListPage, WatchEvent } from './machine.ts';
+import type { TransportProvider } from './transport.ts';
 
 /** The two requests that discovery makes of an API. Rejections are DiscoveryErrors. */
 export interface KubeClient {

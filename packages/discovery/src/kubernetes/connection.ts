@@ -1,8 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
-import { Agent as HttpAgent } from 'node:http';
-import { type AgentOptions, Agent as HttpsAgent } from 'node:https';
 import { messageOf } from '@edgemesh/core';
 import { DiscoveryError } from '../errors.ts';
+import { createAgents, type KubeconfigConnection, parseServer, type TransportProvider } from './transport.ts';
 
 /** An API server or metaServer by address, with plain TLS material. Files are read again when they change. */
 export interface ServerConnection {
@@ -19,14 +18,6 @@ export interface ServerConnection {
   readonly insecureSkipTlsVerify?: boolean;
 }
 
-/** A kubeconfig file, with all that kubectl understands: exec plugins, OIDC, proxies. */
-export interface KubeconfigConnection {
-  readonly kubeconfig: string;
-  /** Default: the current context. */
-  readonly context?: string;
-}
-
-/** How to reach an API. */
 export type KubeConnection = ServerConnection | KubeconfigConnection;
 
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
@@ -38,18 +29,6 @@ export function inClusterConnection(options: { host: string; port: string; folde
   return { server: `https://${authority}:${port}`, caFile: `${folder}/ca.crt`, tokenFile: `${folder}/token` };
 }
 
-/** What a request needs beside its path. */
-export interface Transport {
-  readonly base: URL;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly agent: HttpAgent | HttpsAgent;
-}
-
-/** Gives the transport of the moment: tokens and certificates rotate. */
-export interface TransportProvider extends Disposable {
-  get(): Promise<Transport>;
-}
-
 /** Opens a connection description. Throws DiscoveryError `config` when it cannot be used. */
 export async function createTransports(connection: KubeConnection): Promise<TransportProvider> {
   if ('server' in connection) return serverTransports(connection);
@@ -57,15 +36,6 @@ export async function createTransports(connection: KubeConnection): Promise<Tran
   // so an edge node that talks to a metaServer never pays for it
   const { kubeconfigTransports } = await import('./kubeconfig.ts');
   return kubeconfigTransports(connection);
-}
-
-/** Parses a server address; throws DiscoveryError `config`. */
-export function parseServer(server: string): URL {
-  const url = URL.canParse(server) ? new URL(server) : undefined;
-  if (url === undefined || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
-    throw new DiscoveryError('config', `the API server's address is not an http or https URL: ${server}`);
-  }
-  return url;
 }
 
 function serverTransports(connection: ServerConnection): TransportProvider {
@@ -90,29 +60,6 @@ function serverTransports(connection: ServerConnection): TransportProvider {
       return { base, headers, agent };
     },
     [Symbol.dispose]: () => agents[Symbol.dispose](),
-  };
-}
-
-/** Agents by TLS material: one that is replaced finishes what it has begun. */
-export interface Agents extends Disposable {
-  of(options: AgentOptions): HttpAgent | HttpsAgent;
-}
-
-/** Agents for one server. */
-export function createAgents(base: URL): Agents {
-  // lists and watches of one reflector follow each other, so an idle connection is worth keeping
-  const common = { keepAlive: true, keepAliveMsecs: 30_000 };
-  let material: string | undefined;
-  let agent: HttpAgent | HttpsAgent | undefined;
-  return {
-    of(options) {
-      const wanted = JSON.stringify(options);
-      if (agent !== undefined && wanted === material) return agent;
-      material = wanted;
-      agent = base.protocol === 'https:' ? new HttpsAgent({ ...common, ...options }) : new HttpAgent(common);
-      return agent;
-    },
-    [Symbol.dispose]: () => agent?.destroy(),
   };
 }
 

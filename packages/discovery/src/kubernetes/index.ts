@@ -2,7 +2,6 @@ export { classifyList } from './classify.ts';
 export {
   inClusterConnection,
   type KubeConnection,
-  type KubeconfigConnection,
   type ServerConnection,
 } from './connection.ts';
 export {
@@ -19,3 +18,4 @@ export {
 } from './resources.ts';
 export type { SecretRef } from './session.ts';
 export { createKubernetesSource, type KubernetesSource, type KubernetesSourceOptions } from './source.ts';
+export type { KubeconfigConnection } from './transport.ts';

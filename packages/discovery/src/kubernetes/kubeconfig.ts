@@ -2,7 +2,7 @@ import type { RequestOptions } from 'node:https';
 import { messageOf } from '@edgemesh/core';
 import { type Cluster, KubeConfig } from '@kubernetes/client-node';
 import { DiscoveryError } from '../errors.ts';
-import { createAgents, type KubeconfigConnection, parseServer, type TransportProvider } from './connection.ts';
+import { createAgents, type KubeconfigConnection, parseServer, type TransportProvider } from './transport.ts';
 
 /*
  * Of client-node only KubeConfig is used: it knows the kubeconfig format, exec plugins, OIDC and cloud providers. Its typed

@@ -6,7 +6,7 @@ import { normaliseEndpoints } from './endpoints.ts';
 import { mergeEndpoints } from './merge.ts';
 
 function slice(name: string, fields: Record<string, unknown>, label: string | null = 'web'): KubeObject {
-  const labels = label === null ? {} : { 'kubernetes.io/service-name': label };
+  const labels: Record<string, string> = label === null ? {} : { 'kubernetes.io/service-name': label };
   return {
     apiVersion: 'discovery.k8s.io/v1',
     kind: 'EndpointSlice',
