@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { afterEach, expect, test } from 'vitest';
 import { createNodeIdentity, deriveMeshSecrets } from '../identity/index.ts';
 import type { NodeRecord, RelayState } from '../types.ts';
-import { type ControlPlaneOptions, createControlPlane, type ManagedControlPlane } from './control-plane.ts';
+import type { ControlPlaneOptions, ManagedControlPlane } from './control-options.ts';
+import { createControlPlane } from './control-plane.ts';
 
 const secrets = deriveMeshSecrets([randomUUID()]);
 const stacks = [new AsyncDisposableStack()];

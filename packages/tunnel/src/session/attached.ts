@@ -1,9 +1,23 @@
 import type { TunnelError } from '../errors.ts';
-import type { CarrierSet } from './carrier-set.ts';
 import type { KeepaliveState } from './keepalive.ts';
 import type { CarrierLink, LinkReader } from './link.ts';
+import type { Mux } from './mux.ts';
 import { type DataInProgress, type FrameHandler, FrameParser } from './parser.ts';
 import { type AttachFrame, encodeFrame, FRAME, isNumbered, protocolError } from './wire.ts';
+
+/** What an attached carrier needs of the set that it belongs to. */
+export interface AttachedOwner {
+  readonly mux: Mux;
+  /** The carrier on which the peer's new bytes are expected. */
+  readonly inbound: Attached | undefined;
+  now(): number;
+  countReceived(bytes: number): void;
+  afterBytes(): void;
+  onWritable(carrier: Attached): void;
+  onFrame(carrier: Attached, type: number, payload: Buffer): void;
+  onBroken(error: unknown): void;
+  onLost(carrier: Attached, error: TunnelError): void;
+}
 
 /** One carrier of a session: its parser, and how far the two sides have come in agreeing on it. */
 export class Attached implements LinkReader, FrameHandler {
@@ -21,14 +35,14 @@ export class Attached implements LinkReader, FrameHandler {
   restarts = 0;
   /** Why the peer said it will close. */
   goodbye: TunnelError | undefined;
-  private readonly set: CarrierSet;
+  private readonly set: AttachedOwner;
   private readonly parser: FrameParser;
   private replay: FrameParser | undefined;
   /** The session offset at which new frames begin; until it is reached only REPLAY may carry numbered bytes. */
   private newFrom = 0;
   private pong: Buffer | undefined;
 
-  constructor(set: CarrierSet, link: CarrierLink, preferred: boolean, now: number) {
+  constructor(set: AttachedOwner, link: CarrierLink, preferred: boolean, now: number) {
     this.set = set;
     this.link = link;
     this.preferred = preferred;
@@ -120,9 +134,9 @@ export class Attached implements LinkReader, FrameHandler {
 
 /** Handles what is inside REPLAY frames: numbered frames only. */
 class ReplayHandler implements FrameHandler {
-  private readonly set: CarrierSet;
+  private readonly set: AttachedOwner;
 
-  constructor(set: CarrierSet) {
+  constructor(set: AttachedOwner) {
     this.set = set;
   }
 

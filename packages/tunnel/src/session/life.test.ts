@@ -3,6 +3,7 @@ import { recordDatagrams, recordStream } from '@edgemesh/testkit/conformance';
 import { describe, expect, it } from 'vitest';
 import { simPair } from '../../bench/sim-link.ts';
 import { simNodes } from '../../bench/sim-nodes.ts';
+import type { Session } from '../types.ts';
 import { encodeAttach, encodeFrame, FRAME } from './wire.ts';
 
 const target = { address: '10.0.0.1', port: 80 };
@@ -71,9 +72,7 @@ describe('a dial', () => {
     };
     const net = simNodes({}, { openStream: () => silent });
     net.connect();
-    const stream = recordStream(
-      (net.a.table.get('b') as never as { dial: never } & { dial(t: unknown): never }).dial(target),
-    );
+    const stream = recordStream((net.a.table.get('b') as Session).dial(target));
     await net.settle();
     await net.pass(10_000, 500);
     expect(stream.error).toMatchObject({ code: 'timeout', retryable: false });
