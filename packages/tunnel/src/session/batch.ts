@@ -2,7 +2,7 @@ import type { ReplayLog } from './replay-log.ts';
 import { HEADER_BYTES, MAX_PACKET_BYTES, putHeader } from './wire.ts';
 
 /** Memory that batches are cut from; another slab when it is full. */
-const SLAB_BYTES = 524_288;
+const SLAB_BYTES = 1_048_576;
 /** Room for any one frame. */
 const FRAME_ROOM = HEADER_BYTES + MAX_PACKET_BYTES;
 /** Used slabs that wait to be used again; what is in flight on a fast LAN. */

@@ -33,7 +33,7 @@ describe('FlightLimit', () => {
     ['10 Mbit/s over 40 ms', 1_250, 40],
     ['1 Mbit/s over 100 ms', 125, 100],
   ])('fills a path of %s without queueing more than a path and a bit', (_name, rate, rtt) => {
-    const forMs = 20_000;
+    const forMs = 40_000;
     const { acked, highest } = run(rate, rtt, forMs);
     // Growing to 12.5 MB in flight takes some round trips.
     expect(acked).toBeGreaterThan(rate * (forMs - 12 * rtt) * 0.9);

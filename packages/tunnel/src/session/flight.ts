@@ -5,10 +5,10 @@ const MIN_BYTES = 196_608;
 /** What is in flight may exceed what the path holds by this factor; it is also how fast the limit grows per round trip. */
 const GAIN = 1.5;
 /** Both event loops sleep and wake: a path is a little longer than its fastest round trip shows, in milliseconds. */
-const JITTER_MS = 2;
-/** Rates are remembered for one to two of these periods, in milliseconds; round-trip times for ten. */
+const JITTER_MS = 1;
+/** Rates are remembered for one to two of these periods, in milliseconds; round trips are measured anew after ten seconds. */
 const RATE_PERIOD_MS = 2_000;
-const RTT_PERIOD_MS = 20_000;
+const RTT_PERIOD_MS = 10_000;
 
 /**
  * How many bytes a session may have in flight on its carrier: one and a half times what the path holds (delivery rate times smallest round
@@ -19,26 +19,31 @@ export class FlightLimit {
   limitBytes = INITIAL_BYTES;
   private readonly sent: { end: number; at: number; delivered: number; deliveredAt: number }[] = [];
   private head = 0;
+  private lastEnd = 0;
   private delivered = 0;
   private deliveredAt = 0;
   private rates = { current: 0, previous: 0, since: 0 };
-  private rtts = { current: Number.POSITIVE_INFINITY, previous: Number.POSITIVE_INFINITY, since: 0 };
+  private rtt = { least: Number.POSITIVE_INFINITY, since: 0 };
   private limited = false;
+  /** Session offset from which on a batch measures the empty path; undefined: not measuring. */
+  private probeFrom: number | undefined;
 
   /** Begins anew on another carrier, from session offset `offset` on. */
   restart(offset: number, now: number): void {
     this.limitBytes = INITIAL_BYTES;
     this.sent.length = 0;
     this.head = 0;
+    this.lastEnd = offset;
     this.delivered = offset;
     this.deliveredAt = now;
     this.rates = { current: 0, previous: 0, since: now };
-    this.rtts = { current: Number.POSITIVE_INFINITY, previous: Number.POSITIVE_INFINITY, since: now };
+    this.rtt = { least: Number.POSITIVE_INFINITY, since: now };
+    this.probeFrom = undefined;
   }
 
   /** True when `inFlight` leaves no room; remembers that it was the limit that held the sender back. */
   isFull(inFlight: number): boolean {
-    const full = inFlight >= this.limitBytes;
+    const full = inFlight >= (this.probeFrom === undefined ? this.limitBytes : MIN_BYTES);
     if (full) this.limited = true;
     return full;
   }
@@ -47,6 +52,7 @@ export class FlightLimit {
   onSent(end: number, inFlight: number, now: number): void {
     // After a pause the clock starts with the batch, not with the last acknowledgement.
     if (inFlight === 0) this.deliveredAt = now;
+    this.lastEnd = end;
     this.sent.push({ end, at: now, delivered: this.delivered, deliveredAt: this.deliveredAt });
   }
 
@@ -64,22 +70,37 @@ export class FlightLimit {
       this.deliveredAt = now;
     }
     if (last === undefined) return;
+    const rtt = Math.max(now - last.at, 0.05);
+    // The batch that measures the empty path is one that was sent while it was being emptied.
+    this.probe(last.end, rtt, now);
     const elapsed = Math.max(now - last.deliveredAt, now - last.at, 0.05);
-    this.update((offset - last.delivered) / elapsed, Math.max(now - last.at, 0.05), now);
+    this.update((offset - last.delivered) / elapsed, rtt, now);
   }
 
   private update(rate: number, rtt: number, now: number): void {
-    const { rates, rtts } = this;
+    const { rates } = this;
     rates.current = Math.max(rates.current, rate);
-    rtts.current = Math.min(rtts.current, rtt);
+    this.rtt.least = Math.min(this.rtt.least, rtt);
     // A sender with little to say measures no rate: only a time in which the limit was felt replaces an older one.
     if (this.limited && now - rates.since >= RATE_PERIOD_MS) {
       this.rates = { current: rate, previous: rates.current, since: now };
       this.limited = false;
     }
-    if (now - rtts.since >= RTT_PERIOD_MS) this.rtts = { current: rtt, previous: rtts.current, since: now };
     const best = Math.max(this.rates.current, this.rates.previous);
-    const least = Math.min(this.rtts.current, this.rtts.previous);
-    this.limitBytes = Math.max(MIN_BYTES, GAIN * best * (least + JITTER_MS) + MIN_BYTES);
+    this.limitBytes = Math.max(MIN_BYTES, GAIN * best * (this.rtt.least + JITTER_MS) + MIN_BYTES);
+  }
+
+  /**
+   * Now and then the path is emptied for one round trip (BBR's ProbeRTT): a sender that always queues something would
+   * otherwise take its own queue for the length of the path, and queue more.
+   */
+  private probe(offset: number, rtt: number, now: number): void {
+    if (this.probeFrom === undefined) {
+      if (now - this.rtt.since < RTT_PERIOD_MS) return;
+      this.probeFrom = this.lastEnd;
+    } else if (offset > this.probeFrom) {
+      this.rtt = { least: rtt, since: now };
+      this.probeFrom = undefined;
+    }
   }
 }

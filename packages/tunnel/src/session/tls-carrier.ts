@@ -6,7 +6,7 @@ import { encodeFrame, encodeGoaway, FRAME, type GoawayCode } from './wire.ts';
 
 /** Bytes per write. Each write costs TLS a turn of the event loop, so a fast path takes big ones. */
 const MIN_BATCH_BYTES = 65_536;
-const MAX_BATCH_BYTES = 262_144;
+const MAX_BATCH_BYTES = 524_288;
 /** A batch that is gone sooner was too small; one that takes longer holds back what comes behind it. In milliseconds. */
 const QUICK_WRITE_MS = 4;
 const SLOW_WRITE_MS = 20;
