@@ -15,7 +15,12 @@ const tasks = {
       ['types', async () => (await run('tsc', ['--build'])) || run('tsc', ['-p', 'tsconfig.tests.json'])],
       ['bundle', build],
       ['unit tests', () => vitest('unit', 'vitest.workspace.ts')],
-      ['packages', () => run('turbo', ['run', 'publint', '--output-logs=errors-only', '--log-prefix=none'])],
+      [
+        'packages',
+        async () =>
+          (await run('turbo', ['run', 'publint', '--output-logs=errors-only', '--log-prefix=none'])) ||
+          run('node', ['scripts/check-packages.mjs']),
+      ],
     ]),
   lab: () =>
     steps([

@@ -49,7 +49,7 @@ export function run(command, args, options = {}) {
     cwd: root,
     stdio: 'inherit',
     ...options,
-    env: { ...process.env, ...options.env, PATH: path },
+    env: { TURBO_TELEMETRY_DISABLED: '1', ...process.env, ...options.env, PATH: path },
   });
   const forward = (signal) => child.kill(signal);
   process.on('SIGINT', forward);
