@@ -14,4 +14,11 @@ export type { Difference, Skipped } from './nft/state.ts';
 export { type ApplyReport, createNftTable, type NftTable, type NftTableOptions, removeTable } from './nft/table.ts';
 export { LINUX_DEFAULTS } from './options.ts';
 export * from './plan.ts';
+export {
+  createPodRoutes,
+  type PodRouteSpec,
+  type PodRouteSurvey,
+  type PodRoutes,
+  type PodRoutesOptions,
+} from './tun/pod-routes.ts';
 export { openTun, TUN_HEADER_BYTES, TUN_MAX_FRAME_BYTES, type TunDevice, type TunOptions } from './tun/tun.ts';
