@@ -1,0 +1,20 @@
+export { createLanProbe, type LanProbe, type LanProbeOptions } from './lan-probe.ts';
+export { createPodNetwork, type PodNetwork, type PodNetworkOptions, type PodNetworkStatus } from './network.ts';
+export {
+  lanCandidates,
+  type NetworkPlan,
+  type NodePath,
+  type PlanInput,
+  planNetwork,
+  type SkipReason,
+} from './planner.ts';
+export type {
+  LanProbePort,
+  MeshRanges,
+  OpenPackets,
+  OwnAddresses,
+  PodRoute,
+  RouteSurvey,
+  RoutesPort,
+  TunPort,
+} from './types.ts';

@@ -1,0 +1,221 @@
+import {
+  type CatalogView,
+  type Clock,
+  type Datagrams,
+  formatIp,
+  type Logger,
+  type MeshError,
+  type Metrics,
+  messageOf,
+  noMetrics,
+  parseCidr,
+  silentLogger,
+  systemClock,
+  type Timer,
+} from '@edgemesh/core';
+import type { NodeFacts } from '../ipam/node-file.ts';
+import { gatewayOf } from '../ipam/range.ts';
+import { NETWORK_DEFAULTS } from '../options.ts';
+import { packetMetrics } from './metrics.ts';
+import { lanCandidates, type NetworkPlan, planNetwork } from './planner.ts';
+import { PacketPump } from './pump.ts';
+import type { LanProbePort, MeshRanges, OpenPackets, RoutesPort, TunPort } from './types.ts';
+
+export interface PodNetworkOptions {
+  readonly view: CatalogView;
+  readonly nodeName: string;
+  readonly ranges: MeshRanges;
+  /** The device must be up; its MTU is that of the pods. */
+  readonly tun: TunPort;
+  readonly routes: RoutesPort;
+  readonly openPackets: OpenPackets;
+  /** Finds nodes on the same LAN. Without it everything goes through the tunnel. */
+  readonly probe?: LanProbePort;
+  /** Tells the plugin about this node: called when it changes. */
+  readonly writeNodeFile?: (facts: NodeFacts) => Promise<void>;
+  /** MTU for pods, for the plugin. */
+  readonly mtu?: number;
+  readonly log?: Logger;
+  readonly metrics?: Metrics;
+  readonly clock?: Clock;
+}
+
+/** What `edgemesh status` shows of the pod network. */
+export interface PodNetworkStatus extends Omit<NetworkPlan, 'rangesOf'> {
+  readonly tun: { readonly name: string; readonly offload: string };
+  /** Nodes with an open packet channel. */
+  readonly channels: readonly string[];
+  /** Why the kernel does not have the plan yet. */
+  readonly error: string | undefined;
+}
+
+/** The pod network of a node: routes to the pods of other nodes, and packets to and from those behind the tunnel. */
+export interface PodNetwork extends AsyncDisposable {
+  /** For InboundHandler.openDatagrams of kind `packets`: takes a channel of that node, or says why not. */
+  accept(nodeName: string): Datagrams | MeshError;
+  status(): PodNetworkStatus;
+  /** Resolves when what is known now is in the kernel, or could not be put there. */
+  settled(): Promise<void>;
+}
+
+/** Starts the pod network and resolves when its first routes are in place or have failed; then it follows the catalog. */
+export async function createPodNetwork(options: PodNetworkOptions): Promise<PodNetwork> {
+  const network = new RoutedPodNetwork(options);
+  await network.settled();
+  return network;
+}
+
+class RoutedPodNetwork implements PodNetwork {
+  readonly #options: PodNetworkOptions;
+  readonly #log: Logger;
+  readonly #clock: Clock;
+  readonly #pump: PacketPump;
+  readonly #changes;
+  readonly #undo: (() => void)[] = [];
+  #plan: NetworkPlan = { own: [], paths: [], skipped: [], rangesOf: new Map() };
+  #facts = '';
+  #error: string | undefined;
+  #settle: Timer | undefined;
+  #dirtySince: number | undefined;
+  #verify: Timer | undefined;
+  #sweep: Timer | undefined;
+  #work: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  constructor(options: PodNetworkOptions) {
+    const { log = silentLogger, clock = systemClock, metrics = noMetrics } = options;
+    this.#options = options;
+    this.#log = log;
+    this.#clock = clock;
+    const { tun, openPackets, view, probe } = options;
+    this.#pump = new PacketPump({ tun, openPackets, metrics: packetMetrics(metrics), log, clock });
+    this.#changes = metrics
+      .counter({ name: 'edgemesh_cni_route_changes_total', help: 'Routes and addresses changed in the kernel.' })
+      .with();
+    for (const kind of ['lan', 'tunnel'] as const) {
+      metrics.observe({ name: `edgemesh_cni_${kind}_routes`, help: `Pod ranges reached by the ${kind} path.` }, () => {
+        return this.#plan.paths.filter((path) => path.kind === kind).length;
+      });
+    }
+    this.#undo.push(
+      view.subscribe((_catalog, change) => {
+        if (change.nodes.size > 0) this.#soon();
+      }),
+    );
+    if (probe !== undefined) this.#undo.push(probe.onChange(() => this.#soon()));
+    this.#enqueue();
+    this.#scheduleVerify();
+    this.#scheduleSweep();
+  }
+
+  accept(nodeName: string): Datagrams | MeshError {
+    return this.#pump.accept(nodeName);
+  }
+
+  status(): PodNetworkStatus {
+    const { own, paths, skipped } = this.#plan;
+    const { name, offload } = this.#options.tun;
+    const channels = [...this.#pump.peers.values()].filter((peer) => peer.isOpen).map((peer) => peer.nodeName);
+    return { own, paths, skipped, tun: { name, offload }, channels, error: this.#error };
+  }
+
+  async settled(): Promise<void> {
+    if (this.#settle !== undefined) this.#flush();
+    await this.#work;
+  }
+
+  /** Changes come in bunches: wait for a quiet moment, but not for ever. */
+  #soon(): void {
+    if (this.#closed) return;
+    const now = this.#clock.now();
+    this.#dirtySince ??= now;
+    this.#settle?.cancel();
+    const left = Math.max(0, this.#dirtySince + NETWORK_DEFAULTS.maxSettleMs - now);
+    this.#settle = this.#clock.after(Math.min(NETWORK_DEFAULTS.settleMs, left), () => this.#flush());
+  }
+
+  #flush(): void {
+    this.#settle?.cancel();
+    this.#settle = undefined;
+    this.#dirtySince = undefined;
+    this.#enqueue();
+  }
+
+  #enqueue(): void {
+    this.#work = this.#work.then(() => this.#reconcile());
+  }
+
+  /** Interfaces come and go with DHCP and cables, and take routes with them. */
+  #scheduleVerify(): void {
+    this.#verify = this.#clock.after(NETWORK_DEFAULTS.verifyIntervalMs, () => {
+      if (this.#closed) return;
+      this.#enqueue();
+      this.#scheduleVerify();
+    });
+  }
+
+  #scheduleSweep(): void {
+    this.#sweep = this.#clock.after(NETWORK_DEFAULTS.sweepIntervalMs, () => {
+      this.#pump.sweep();
+      if (!this.#closed) this.#scheduleSweep();
+    });
+  }
+
+  /** Never rejects: a failure is kept for status, logged once, and tried again with the next change or check. */
+  async #reconcile(): Promise<void> {
+    if (this.#closed) return;
+    try {
+      await this.#follow();
+      if (this.#error !== undefined) this.#log.info('the pod network is complete again');
+      this.#error = undefined;
+    } catch (error) {
+      const message = messageOf(error);
+      if (message !== this.#error) this.#log.warn('the pod network is not complete', { error: message });
+      this.#error = message;
+    }
+  }
+
+  async #follow(): Promise<void> {
+    const { view, nodeName, ranges, probe, routes } = this.#options;
+    const survey = await routes.survey();
+    const { nodes } = view.current;
+    probe?.watch(lanCandidates({ nodeName, nodes, ranges, survey }));
+    const reachable = (name: string) => probe?.reachable(name) ?? [];
+    this.#plan = planNetwork({ nodeName, nodes, ranges, survey, reachable });
+    // Who may send comes first, then who is sent to.
+    this.#pump.apply(this.#plan);
+    await this.#tellPlugin(this.#plan.own);
+    const gateways = this.#plan.own.map((cidr) =>
+      formatIp(gatewayOf(parseCidr(cidr) as NonNullable<ReturnType<typeof parseCidr>>)),
+    );
+    const wanted = this.#plan.paths.map((path) =>
+      path.kind === 'lan' ? { cidr: path.cidr, gateway: path.gateway } : { cidr: path.cidr },
+    );
+    const changed = await routes.apply(wanted, { gateways });
+    if (changed > 0) {
+      this.#changes.add(changed);
+      this.#log.info('pod routes changed', { changes: changed, routes: wanted.length });
+    }
+  }
+
+  /** A node whose ranges are not known (any more) keeps those of before: its pods are still there. */
+  async #tellPlugin(own: readonly string[]): Promise<void> {
+    const { nodeName, mtu, writeNodeFile } = this.#options;
+    if (own.length === 0 || writeNodeFile === undefined) return;
+    const facts: NodeFacts = { nodeName, podCIDRs: own, ...(mtu === undefined ? {} : { mtu }) };
+    const text = JSON.stringify(facts);
+    if (text === this.#facts) return;
+    await writeNodeFile(facts);
+    this.#facts = text;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const undo of this.#undo) undo();
+    for (const timer of [this.#settle, this.#verify, this.#sweep]) timer?.cancel();
+    await this.#work;
+    this.#pump.close();
+    await this.#options.routes.clear();
+  }
+}

@@ -1,0 +1,164 @@
+import { type Clock, type Datagrams, type Logger, MeshError } from '@edgemesh/core';
+import { NETWORK_DEFAULTS } from '../options.ts';
+import { inspectFrame } from '../packets/inspect.ts';
+import { destinationAt, FRAME_HEADER_BYTES, MAX_FRAME_BYTES, versionOf } from '../packets/layout.ts';
+import { RangeMap, RangeSet } from '../packets/range-set.ts';
+import { isUdpBatch, segmentUdp } from '../packets/segment-udp.ts';
+import type { PacketMetrics } from './metrics.ts';
+import { PeerChannel } from './peer-channel.ts';
+import type { NetworkPlan } from './planner.ts';
+import type { OpenPackets, TunPort } from './types.ts';
+
+export interface PumpDeps {
+  readonly tun: TunPort;
+  readonly openPackets: OpenPackets;
+  readonly metrics: PacketMetrics;
+  readonly log: Logger;
+  readonly clock: Clock;
+}
+
+/** Moves frames between the TUN device and the channels to other nodes. Nothing is allocated per packet but its bytes. */
+export class PacketPump {
+  readonly #deps: PumpDeps;
+  readonly #peers = new Map<string, PeerChannel>();
+  #routes = new RangeMap<PeerChannel>([]);
+  #local = new RangeSet([]);
+  #sources = new Map<string, RangeSet>();
+  #slab = Buffer.allocUnsafeSlow(NETWORK_DEFAULTS.slabBytes);
+  #at = 0;
+  #now = 0;
+  #closed = false;
+
+  constructor(deps: PumpDeps) {
+    this.#deps = deps;
+    this.#now = deps.clock.now();
+    deps.tun.start((frame) => this.#fromPods(frame));
+  }
+
+  get peers(): ReadonlyMap<string, PeerChannel> {
+    return this.#peers;
+  }
+
+  /** Follows a new plan. Channels to nodes that are still there stay open. */
+  apply(plan: NetworkPlan): void {
+    const byTunnel = plan.paths.filter(({ kind }) => kind === 'tunnel');
+    const wanted = new Set(byTunnel.map(({ node }) => node));
+    for (const [name, peer] of this.#peers) {
+      if (wanted.has(name)) continue;
+      peer.close();
+      this.#peers.delete(name);
+    }
+    this.#routes = new RangeMap(byTunnel.map(({ node, cidr }) => [cidr, this.#peer(node)] as const));
+    this.#local = new RangeSet(plan.own);
+    // Sets that did not change are kept: open channels hold them.
+    this.#sources = new Map([...plan.rangesOf].map(([node, cidrs]) => [node, new RangeSet(cidrs)]));
+  }
+
+  #peer(nodeName: string): PeerChannel {
+    const known = this.#peers.get(nodeName);
+    if (known !== undefined) return known;
+    const peer = new PeerChannel(nodeName, {
+      open: this.#deps.openPackets,
+      clock: this.#deps.clock,
+      onClosed: (node, error) =>
+        this.#deps.log.info('the packet channel to a node was closed', { node, reason: error?.message }),
+    });
+    this.#peers.set(nodeName, peer);
+    return peer;
+  }
+
+  /** Closes channels that nobody used for a while. */
+  sweep(): void {
+    this.#now = this.#deps.clock.now();
+    for (const peer of this.#peers.values()) {
+      if (peer.isOpen && this.#now - peer.lastUsed > NETWORK_DEFAULTS.idleChannelMs) peer.idle();
+    }
+  }
+
+  /** A packet that the kernel routed to us: to the node that has its destination. */
+  #fromPods(frame: Uint8Array): void {
+    const { metrics } = this.#deps;
+    const version = versionOf(frame);
+    if (frame.length < FRAME_HEADER_BYTES + (version === 4 ? 20 : 40)) {
+      metrics.sendDrops.size.add();
+      return;
+    }
+    const peer = this.#routes.find(frame, destinationAt(version), version);
+    if (peer === undefined) {
+      metrics.sendDrops['no-route'].add();
+      return;
+    }
+    peer.lastUsed = this.#now;
+    const outcome = peer.send(this.#keep(frame));
+    if (outcome === 'sent') {
+      metrics.sent.add();
+      metrics.sentBytes.add(frame.length);
+    } else metrics.sendDrops[outcome].add();
+  }
+
+  /** Copies a frame out of the device's buffer, side by side with others. */
+  #keep(frame: Uint8Array): Uint8Array {
+    if (NETWORK_DEFAULTS.slabBytes - this.#at < frame.length) {
+      this.#slab = Buffer.allocUnsafeSlow(NETWORK_DEFAULTS.slabBytes);
+      this.#at = 0;
+    }
+    this.#slab.set(frame, this.#at);
+    const kept = this.#slab.subarray(this.#at, this.#at + frame.length);
+    this.#at += (frame.length + 7) & ~7;
+    return kept;
+  }
+
+  /** A channel on which a node sends packets for our pods. Its frames are checked one by one. */
+  accept(nodeName: string): Datagrams | MeshError {
+    if (this.#closed) return new MeshError('shutdown', 'the pod network is stopping');
+    if (!this.#sources.has(nodeName)) {
+      const message = `node ${nodeName} has no pod ranges here: it may send no packets yet`;
+      return new MeshError('forbidden', message, { retryable: true });
+    }
+    let sink: Parameters<Datagrams['attach']>[0] | undefined;
+    return {
+      attach(given) {
+        sink = given;
+      },
+      send: (frame) => {
+        this.#fromNode(nodeName, frame);
+        return true;
+      },
+      close: (error) => {
+        const told = sink;
+        sink = undefined;
+        told?.closed(error);
+      },
+    };
+  }
+
+  #fromNode(nodeName: string, frame: Uint8Array): void {
+    const { metrics, tun } = this.#deps;
+    const from = this.#sources.get(nodeName);
+    // The node has left: its packets have no business here any more.
+    const fault = from === undefined ? 'source' : inspectFrame(frame, from, this.#local);
+    if (fault !== undefined) {
+      metrics.receiveDrops[fault].add();
+      return;
+    }
+    metrics.received.add();
+    metrics.receivedBytes.add(frame.length);
+    if (tun.offload !== 'tso+uso' && isUdpBatch(frame)) {
+      for (const part of segmentUdp(frame) ?? []) this.#write(part);
+    } else this.#write(frame);
+  }
+
+  #write(frame: Uint8Array): void {
+    if (this.#closed || !this.#deps.tun.write(frame)) this.#deps.metrics.receiveDrops.refused.add();
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const peer of this.#peers.values()) peer.close();
+    this.#peers.clear();
+    this.#routes = new RangeMap([]);
+  }
+}
+
+/** Largest frame that the tunnel must carry. */
+export const PUMP_MAX_FRAME_BYTES = MAX_FRAME_BYTES;
