@@ -3,6 +3,7 @@ import { makeEndpoint } from '@edgemesh/testkit/conformance';
 import { describe, expect, it } from 'vitest';
 import { createCatalogBalancing } from './catalog-balancing.ts';
 import { DESTINATION_RULE_KIND } from './destination-rule-binding.ts';
+import { type HashKey, requestKeyOf } from './policy.ts';
 
 const http: ServicePort = { name: 'http', protocol: 'TCP', port: 80 };
 const service = {
@@ -83,5 +84,35 @@ describe('createCatalogBalancing', () => {
     publish({ nodes: new Map([['me', me]]) });
     expect(balancing.eligible(service, endpoints, http)).toEqual([endpoints[1]]);
     expect(endpoints).toContain(balancing.createBalancer(service, http).pick(endpoints, {}));
+  });
+
+  it('ejects a failing endpoint by default, and prefers near ones only for the Services that want it', () => {
+    const far = makeEndpoint('far', { nodeName: 'far' });
+    const near = makeEndpoint('near', { nodeName: 'near' });
+    const balancing = createCatalogBalancing({
+      catalog: { current: EMPTY_CATALOG, subscribe: () => () => undefined },
+      nodeName: 'me',
+      outlier: { consecutiveErrors: 1, maxEjectionPercent: 50 },
+      localityOf: ({ trafficDistribution }) =>
+        trafficDistribution === undefined ? undefined : { tierOf: ({ nodeName }) => (nodeName === 'near' ? 0 : 1) },
+    });
+    const picks = (balancer: ReturnType<typeof balancing.createBalancer>) =>
+      new Set(Array.from({ length: 20 }, () => balancer.pick([far, near], {})?.nodeName));
+    const choosy = balancing.createBalancer(service, http);
+    expect(picks(choosy)).toEqual(new Set(['near']));
+    choosy.report?.(near, { kind: 'connect-failure' });
+    expect(picks(choosy)).toEqual(new Set(['far']));
+    const { trafficDistribution: _, ...plain } = service;
+    expect(picks(balancing.createBalancer(plain, http))).toEqual(new Set(['near', 'far']));
+  });
+
+  it('tells which policies need more than a connection', () => {
+    const hash = (key: HashKey) => ({ kind: 'consistentHash', key }) as const;
+    expect(requestKeyOf({ kind: 'random' })).toBeUndefined();
+    expect(requestKeyOf(hash({ from: 'sourceIp' }))).toBeUndefined();
+    expect(requestKeyOf(hash({ from: 'header', name: 'x-user' }))).toBe('header x-user');
+    expect(requestKeyOf({ kind: 'clientIP', timeoutSeconds: 1, otherwise: hash({ from: 'query', name: 'q' }) })).toBe(
+      'query q',
+    );
   });
 });

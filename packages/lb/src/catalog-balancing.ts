@@ -2,7 +2,7 @@ import type { Balancer, CatalogView, Endpoint, KubeObject, Service, ServicePort 
 import { policyFromDestinationRule, policyFromService, type SubsetPolicy } from './destination-rule.ts';
 import { DESTINATION_RULE_KIND, destinationRuleFor } from './destination-rule-binding.ts';
 import { eligibleEndpoints } from './eligible-endpoints.ts';
-import type { LbPolicy } from './policy.ts';
+import type { LbPolicy, OutlierPolicy } from './policy.ts';
 import { createServiceBalancer, type ServiceBalancerDeps } from './service-balancer.ts';
 
 /** Whose traffic is balanced, and with what. */
@@ -12,6 +12,10 @@ export interface CatalogBalancingOptions extends ServiceBalancerDeps {
   readonly nodeName: string;
   /** Default `cluster.local`. */
   readonly clusterDomain?: string;
+  /** Ejects failing endpoints also where no rule asks for it. Default: only where one does. */
+  readonly outlier?: OutlierPolicy;
+  /** Prefers near endpoints for Services that want it; wins over `locality`, which is for all. */
+  readonly localityOf?: (service: Service, port: ServicePort) => ServiceBalancerDeps['locality'];
 }
 
 /** What is in force for one Service port, and why. */
@@ -77,7 +81,12 @@ export function createCatalogBalancing(options: CatalogBalancingOptions): Catalo
   return {
     policyOf: compiledFor,
     policyKey: (service, port) => compiledFor(service, port).key,
-    createBalancer: (service, port) => createServiceBalancer(compiledFor(service, port).policy, options),
+    createBalancer(service, port) {
+      const { policy } = compiledFor(service, port);
+      const locality = options.localityOf?.(service, port) ?? options.locality;
+      const withDefault = options.outlier === undefined ? policy : { outlier: options.outlier, ...policy };
+      return createServiceBalancer(withDefault, { ...options, ...(locality && { locality }) });
+    },
     eligible(service, endpoints, port) {
       const { nodes } = catalog.current;
       const node = nodes.get(nodeName);

@@ -87,3 +87,13 @@ export interface LbPolicy {
   readonly balancer: BalancerPolicy;
   readonly outlier?: OutlierPolicy;
 }
+
+/**
+ * What of a request the policy looks at (`header x-user`), undefined when connections are enough. A proxy that sees connections
+ * only has no such key and spreads them evenly.
+ */
+export function requestKeyOf(policy: BalancerPolicy): string | undefined {
+  const plain = policy.kind === 'clientIP' ? policy.otherwise : policy;
+  if (plain?.kind !== 'consistentHash' || plain.key.from === 'sourceIp') return undefined;
+  return `${plain.key.from} ${plain.key.name}`;
+}
