@@ -1,5 +1,5 @@
-import { choice, commaList, decimal, flag, integer, list, port, record, section } from '../fields.ts';
-import { dnsServer, domainName, interfaceName, ipAddress } from '../formats.ts';
+import { choice, commaList, decimal, flag, integer, list, port, record, section, text } from '../fields.ts';
+import { cidr, dnsServer, domainName, interfaceName, ipAddress } from '../formats.ts';
 
 const OWN = 'is set by EdgeMesh itself and has no effect here';
 
@@ -54,9 +54,44 @@ export const proxySection = section(
       ['auto', 'kernel', 'loopback'],
       'How traffic gets in: kernel rules (nftables, root), listeners on loopback, or the best that works.',
     ),
+    directRouting: choice(
+      'auto',
+      ['auto', 'off'],
+      'Leave endpoints of other nodes to the kernel where it has a route to them by way of that node; off: the tunnel.',
+    ),
+    onlyWhereNeeded: flag(
+      false,
+      'Leave Services whose endpoints the kernel reaches all by itself to kube-proxy, which must run here.',
+    ),
+    staleAfter: integer(
+      0,
+      [0, 86_400],
+      'Rules of an agent that is dead end after this time, so that kube-proxy takes over. 0: they keep serving what they can.',
+      { unit: 's' },
+    ),
+    locality: choice(
+      'asked',
+      ['asked', 'always', 'never'],
+      'Prefer near endpoints: for Services with a trafficDistribution, for all, or for none.',
+    ),
+    udpIdleTimeout: integer(60, [1, 86_400], 'A UDP flow through the tunnel ends after this time of silence.', {
+      unit: 's',
+    }),
+    virtualAddresses: section('Addresses of this node for endpoints of headless Services behind the tunnel.', {
+      enable: flag(true, 'Give them out by DNS, so that headless Services and StatefulSets work across networks.'),
+      cidr: text('240.96.0.0/16', cidr, 'Range that they are taken from. It must not be in use anywhere near.'),
+    }),
     socks5Proxy: section(
       'SOCKS5 proxy that reaches other nodes by name, for ssh.',
-      { enable: flag(false, 'Run the SOCKS5 proxy.'), listenPort: port(10_800, 'Port of the SOCKS5 proxy.') },
+      {
+        enable: flag(false, 'Run the SOCKS5 proxy.'),
+        listenPort: port(10_800, 'Port of the SOCKS5 proxy.'),
+        sshPort: integer(
+          22,
+          [1, 65_535],
+          'Port of nodes that is reached by node name; where the proxy runs, peers may reach this one of ours.',
+        ),
+      },
       { nodeName: OWN, namespace: OWN },
     ),
     loadBalancer: loadBalancerSection,
