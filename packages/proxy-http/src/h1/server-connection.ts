@@ -1,0 +1,380 @@
+import type { Socket } from 'node:net';
+import { HttpProxyError } from '../errors.ts';
+import { failureStatus } from '../failure-status.ts';
+import type { HeaderList } from '../headers.ts';
+import type { ClientInfo, Downstream, ResponseHead } from '../message.ts';
+import type { HttpLimits } from '../options.ts';
+import type { Deadlined, Sweeper } from '../sweeper.ts';
+import { type BodyDecoder, type BodyEvents, ChunkedDecoder, createLengthDecoder } from './body-decoder.ts';
+import { HeadBuffer } from './head-buffer.ts';
+import { Output } from './output.ts';
+import { type ParsedRequest, parseRequestHead } from './parse-request.ts';
+import { Http1Exchange, type ExchangeConnection } from './server-exchange.ts';
+import { informationalText, lastChunkText, responseHeadText } from './write-head.ts';
+
+/** What a server connection needs of its owner. */
+export interface ServerConnectionContext {
+  readonly limits: HttpLimits;
+  readonly sweeper: Sweeper;
+  onRequest(exchange: Downstream): void;
+  /** A request that was refused before it became an exchange. */
+  onMalformed(error: HttpProxyError, client: ClientInfo): void;
+  onClosed(connection: ServerConnection): void;
+}
+
+/** A client connection of either protocol. */
+export interface ServerConnection {
+  /** No further requests; closes when the current ones are answered. */
+  drain(): void;
+  destroy(): void;
+}
+
+/** Request head; body; response still to come; raw bytes after an upgrade; reading and dropping before the end; gone. */
+type State = 'head' | 'body' | 'response' | 'raw' | 'linger' | 'closed';
+
+/**
+ * The server side of one HTTP/1 connection: requests one after another (pipelined ones wait), body and response at their own
+ * pace, then keep-alive, an upgrade, or an end that lets the client read its answer.
+ */
+export class Http1ServerConnection implements ServerConnection, ExchangeConnection, Deadlined, BodyEvents {
+  deadline: number;
+  readonly client: ClientInfo;
+  private readonly socket: Socket;
+  private readonly context: ServerConnectionContext;
+  private readonly heads: HeadBuffer;
+  private readonly output: Output;
+  private state: State = 'head';
+  private exchange: Http1Exchange | undefined;
+  private decoder: BodyDecoder | undefined;
+  /** Bytes that arrived before somebody could take them. */
+  private waiting: Buffer | undefined;
+  private requests = 0;
+  private close = false;
+  private chunked = false;
+  private bodiless = false;
+  private advancing = false;
+  private lingerBytes = 0;
+
+  constructor(socket: Socket, client: ClientInfo, context: ServerConnectionContext) {
+    this.socket = socket;
+    this.client = client;
+    this.context = context;
+    const { limits, sweeper } = context;
+    this.heads = new HeadBuffer(limits.maxHeaderBytes, 'header-too-large', 'bad-request');
+    this.output = new Output((bytes) => socket.write(bytes));
+    socket.on('data', (chunk: Buffer) => this.feed(chunk));
+    socket.on('end', () => this.onEnd());
+    socket.on('drain', () => this.onDrain());
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.onClose());
+    sweeper.add(this);
+    this.deadline = sweeper.now + limits.headerTimeoutMs;
+  }
+
+  drain(): void {
+    this.close = true;
+    if (this.state === 'head' && !this.heads.pending && this.requests > 0) this.finish();
+  }
+
+  destroy(): void {
+    this.socket.destroy();
+  }
+
+  // Reading.
+
+  /** Bytes of the connection. */
+  feed(chunk: Buffer): void {
+    switch (this.state) {
+      case 'head':
+        this.advance(chunk);
+        return;
+      case 'raw':
+        this.deadline = this.tunnelDeadline();
+        (this.exchange as Http1Exchange).sink?.data(chunk);
+        return;
+      case 'linger':
+        this.lingerBytes += chunk.length;
+        if (this.lingerBytes > this.context.limits.maxLingerBytes) this.socket.destroy();
+        return;
+      case 'closed':
+        return;
+      default:
+        this.keep(chunk);
+        if (this.state === 'body' && this.exchange?.sink !== undefined) this.readBodyFromWaiting();
+        else this.socket.pause();
+    }
+  }
+
+  private keep(chunk: Buffer): void {
+    this.waiting = this.waiting === undefined ? chunk : Buffer.concat([this.waiting, chunk]);
+  }
+
+  private takeWaiting(): Buffer | undefined {
+    const { waiting } = this;
+    this.waiting = undefined;
+    return waiting;
+  }
+
+  /** Reads heads as long as requests are answered at once; a loop, so that a pipeline does not grow the stack. */
+  private advance(first: Buffer | undefined): void {
+    if (this.advancing) return;
+    this.advancing = true;
+    let chunk = first;
+    try {
+      while (this.state === 'head' && chunk !== undefined && chunk.length > 0) {
+        if (!this.heads.pending) this.deadline = this.context.sweeper.now + this.context.limits.headerTimeoutMs;
+        const found = this.heads.feed(chunk);
+        if (found === undefined) break;
+        this.waiting = found.rest.length > 0 ? (found.rest as Buffer) : undefined;
+        this.begin(parseRequestHead(found.text, this.client.encrypted ? 'https' : 'http', this.context.limits));
+        chunk = this.state === 'head' ? this.takeWaiting() : undefined;
+      }
+    } catch (error) {
+      this.refuse(error);
+    } finally {
+      this.advancing = false;
+    }
+  }
+
+  private begin({ head, close }: ParsedRequest): void {
+    this.requests++;
+    const { limits } = this.context;
+    if (close || (limits.maxRequestsPerConnection > 0 && this.requests >= limits.maxRequestsPerConnection)) this.close = true;
+    const exchange = new Http1Exchange(head, this);
+    this.exchange = exchange;
+    this.deadline = Number.POSITIVE_INFINITY;
+    this.decoder = this.decoderOf(exchange);
+    this.state = this.decoder === undefined ? 'response' : 'body';
+    this.context.onRequest(exchange);
+  }
+
+  private decoderOf({ head }: Http1Exchange): BodyDecoder | undefined {
+    if (head.body === 'none') return undefined;
+    if (head.body === 'length') return createLengthDecoder(head.contentLength as number, this);
+    const { maxHeaderBytes, maxHeaderCount, maxChunkExtensionBytes } = this.context.limits;
+    const limits = { maxTrailerBytes: maxHeaderBytes, maxTrailerCount: maxHeaderCount, maxChunkExtensionBytes };
+    return new ChunkedDecoder(this, limits, 'bad-request');
+  }
+
+  startBody(): void {
+    if (this.state === 'body') {
+      this.deadline = this.bodyDeadline();
+      this.socket.resume();
+      this.readBodyFromWaiting();
+    } else if (this.state === 'raw') {
+      const chunk = this.takeWaiting();
+      this.socket.resume();
+      if (chunk !== undefined) this.exchange?.sink?.data(chunk);
+    } else this.exchange?.endBody(undefined);
+  }
+
+  private readBodyFromWaiting(): void {
+    const chunk = this.takeWaiting();
+    if (chunk === undefined) return;
+    this.deadline = this.bodyDeadline();
+    try {
+      const at = (this.decoder as BodyDecoder).feed(chunk, 0);
+      if (at < chunk.length) this.keep(chunk.subarray(at));
+    } catch (error) {
+      this.decoder = undefined;
+      this.close = true;
+      this.state = this.state === 'body' ? 'response' : this.state;
+      this.exchange?.failBody(asProxyError(error));
+      return;
+    }
+    if (this.decoder?.done === true) this.bodyRead();
+  }
+
+  /** BodyEvents, from the decoder. */
+  data(chunk: Uint8Array): void {
+    if (this.exchange !== undefined) {
+      this.exchange.sink?.data(chunk);
+      return;
+    }
+    // The response is complete and the connection stays: the rest of the body is read and dropped, within bounds.
+    this.lingerBytes += chunk.length;
+    if (this.lingerBytes > this.context.limits.maxLingerBytes) this.socket.destroy();
+  }
+
+  ended(trailers: HeaderList | undefined): void {
+    this.exchange?.endBody(trailers);
+  }
+
+  private bodyRead(): void {
+    this.decoder = undefined;
+    if (this.state !== 'body') return;
+    this.deadline = Number.POSITIVE_INFINITY;
+    if (this.exchange === undefined) this.nextRequest();
+    else {
+      this.state = 'response';
+      this.socket.resume();
+    }
+  }
+
+  pauseReading(): void {
+    this.socket.pause();
+    this.deadline = Number.POSITIVE_INFINITY;
+  }
+
+  resumeReading(): void {
+    this.socket.resume();
+    if (this.state === 'body') this.deadline = this.bodyDeadline();
+  }
+
+  // Writing.
+
+  writeInformational(status: number, headers: HeaderList): void {
+    this.output.addText(informationalText(status, headers));
+  }
+
+  writeHead(head: ResponseHead): void {
+    const exchange = this.exchange as Http1Exchange;
+    if (head.status === 101) {
+      this.output.addText(informationalText(101, head.headers, exchange.head.upgrade));
+      this.state = 'raw';
+      this.bodiless = false;
+      this.chunked = false;
+      this.deadline = this.tunnelDeadline();
+      return;
+    }
+    const legacy = exchange.head.version === '1.0';
+    this.bodiless = head.body === 'none';
+    this.chunked = head.body === 'stream' && !legacy;
+    // A 1.0 client finds the end by the close; a body that nobody will read makes the connection useless.
+    if ((head.body === 'stream' && legacy) || (this.state === 'body' && exchange.sink === undefined)) this.close = true;
+    this.output.addText(
+      responseHeadText(head, { chunked: this.chunked, close: this.close, announceKeepAlive: legacy && !this.close }),
+    );
+  }
+
+  writeBody(chunk: Uint8Array): boolean {
+    if (this.bodiless || chunk.length === 0) return true;
+    if (this.chunked) {
+      this.output.addText(`${chunk.length.toString(16)}\r\n`);
+      this.output.add(chunk);
+      this.output.addText('\r\n');
+    } else this.output.add(chunk);
+    if (this.state === 'raw') this.deadline = this.tunnelDeadline();
+    if (!this.output.isFull) return true;
+    if (this.state === 'response') this.deadline = this.context.sweeper.now + this.context.limits.writeIdleMs;
+    return false;
+  }
+
+  private onDrain(): void {
+    this.output.drained();
+    if (this.state === 'response') this.deadline = Number.POSITIVE_INFINITY;
+    this.exchange?.onDrained?.();
+  }
+
+  endResponse(trailers: HeaderList | undefined): void {
+    const exchange = this.exchange as Http1Exchange;
+    if (this.state === 'raw') {
+      this.output.flush();
+      this.socket.end();
+      if (this.socket.readableEnded) exchange.close(true);
+      return;
+    }
+    if (this.chunked && !this.bodiless) this.output.addText(lastChunkText(trailers));
+    this.output.flush();
+    this.exchange = undefined;
+    if (this.close) this.finish();
+    else if (this.state === 'body') this.dropBody();
+    else this.nextRequest();
+    exchange.close(true);
+    if (this.state === 'head') this.advance(this.takeWaiting());
+  }
+
+  /** The answer came before the request was complete, and promised that the connection stays. */
+  private dropBody(): void {
+    this.lingerBytes = 0;
+    this.deadline = this.context.sweeper.now + this.context.limits.lingerMs;
+    this.socket.resume();
+    this.readBodyFromWaiting();
+  }
+
+  private nextRequest(): void {
+    this.state = 'head';
+    this.deadline = this.context.sweeper.now + this.context.limits.keepAliveMs;
+    this.socket.resume();
+  }
+
+  // Ending.
+
+  /** Half-closes and reads on for a while: closing with unread bytes would send a RST that destroys the answer on its way. */
+  private finish(): void {
+    this.output.flush();
+    this.state = 'linger';
+    this.lingerBytes = this.waiting?.length ?? 0;
+    this.waiting = undefined;
+    this.deadline = this.context.sweeper.now + this.context.limits.lingerMs;
+    this.socket.end();
+    this.socket.resume();
+  }
+
+  private refuse(cause: unknown): void {
+    const error = asProxyError(cause);
+    this.context.onMalformed(error, this.client);
+    const { http } = failureStatus(error.code);
+    const body = `${error.message}\n`;
+    const headers = ['content-type', 'text/plain; charset=utf-8'];
+    const head: ResponseHead = { status: http, headers, body: 'length', contentLength: body.length };
+    this.output.addText(responseHeadText(head, { chunked: false, close: true, announceKeepAlive: false }) + body);
+    this.finish();
+  }
+
+  abort(): void {
+    this.output.flush();
+    // A RST, so that a body that lasts until the close is not taken for complete. TLS has no reset, but its own end alert.
+    if ('encrypted' in this.socket) this.socket.destroy();
+    else this.socket.resetAndDestroy();
+  }
+
+  onDeadline(): void {
+    const { exchange } = this;
+    if (this.state === 'head' && this.heads.pending) {
+      this.refuse(new HttpProxyError('request-timeout', 'the request head did not arrive in time'));
+    } else if (this.state === 'body' && exchange !== undefined && !this.output.isFull) {
+      this.decoder = undefined;
+      this.close = true;
+      this.state = 'response';
+      exchange.failBody(new HttpProxyError('request-timeout', 'the request body did not arrive in time'));
+    } else this.socket.destroy();
+  }
+
+  private onEnd(): void {
+    if (this.state === 'raw') {
+      this.exchange?.endBody(undefined);
+      if (this.socket.writableEnded) this.exchange?.close(true);
+      return;
+    }
+    // A client that closes while it waits is gone, as for nginx and Envoy: HTTP/1 has no use for half-closed connections.
+    if (this.state === 'head' || this.state === 'linger') this.socket.end();
+    if (this.exchange !== undefined || this.state === 'linger') this.socket.destroy();
+  }
+
+  private onClose(): void {
+    if (this.state === 'closed') return;
+    const raw = this.state === 'raw';
+    this.state = 'closed';
+    this.context.sweeper.delete(this);
+    const { exchange } = this;
+    this.exchange = undefined;
+    exchange?.failBody(new HttpProxyError('client-gone', 'the client closed the connection'));
+    exchange?.close(raw && !this.socket.errored && this.socket.writableFinished);
+    this.context.onClosed(this);
+  }
+
+  private bodyDeadline(): number {
+    return this.context.sweeper.now + this.context.limits.bodyIdleMs;
+  }
+
+  private tunnelDeadline(): number {
+    const { tunnelIdleMs } = this.context.limits;
+    return tunnelIdleMs === 0 ? Number.POSITIVE_INFINITY : this.context.sweeper.now + tunnelIdleMs;
+  }
+}
+
+function asProxyError(error: unknown): HttpProxyError {
+  if (error instanceof HttpProxyError) return error;
+  return new HttpProxyError('bad-request', 'the request could not be read', { cause: error });
+}

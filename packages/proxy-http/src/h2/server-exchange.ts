@@ -1,0 +1,171 @@
+import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
+import { HttpProxyError } from '../errors.ts';
+import { keepTrailers } from '../h1/body-decoder.ts';
+import type { HeaderList } from '../headers.ts';
+import type { BodySink, ClientInfo, Downstream, RequestHead, ResponseHead } from '../message.ts';
+import type { HttpLimits } from '../options.ts';
+import type { Deadlined, Sweeper } from '../sweeper.ts';
+import { toHttp2Headers, trailerFields } from './fields.ts';
+
+/** What an exchange needs of its connection. */
+export interface Http2ExchangeContext {
+  readonly client: ClientInfo;
+  readonly limits: HttpLimits;
+  readonly sweeper: Sweeper;
+  /** The client reset the stream, or the stream broke the protocol. */
+  onReset(): void;
+  onOver(): void;
+}
+
+/** Of the hop between proxy and endpoint; a WebSocket over HTTP/2 has no such handshake (RFC 8441 5). */
+const HANDSHAKE = 'sec-websocket-accept';
+
+/** One request as an HTTP/2 stream. */
+export class Http2Exchange implements Downstream, Deadlined {
+  onDrained: (() => void) | undefined;
+  onClosed: ((complete: boolean) => void) | undefined;
+  deadline = Number.POSITIVE_INFINITY;
+  readonly head: RequestHead;
+  readonly client: ClientInfo;
+  private readonly stream: ServerHttp2Stream;
+  private readonly context: Http2ExchangeContext;
+  private sink: BodySink | undefined;
+  private bodyOver = false;
+  private trailersIn: HeaderList | undefined;
+  private trailersOut: HeaderList | undefined;
+  private responseEnded = false;
+  private raw = false;
+  private over = false;
+
+  constructor(stream: ServerHttp2Stream, head: RequestHead, context: Http2ExchangeContext) {
+    this.stream = stream;
+    this.head = head;
+    this.client = context.client;
+    this.context = context;
+    stream.on('trailers', (trailers) => {
+      this.trailersIn = keepTrailers(trailerFields(trailers));
+    });
+    stream.on('drain', () => {
+      this.deadline = Number.POSITIVE_INFINITY;
+      this.onDrained?.();
+    });
+    stream.on('wantTrailers', () => {
+      if (!stream.destroyed) stream.sendTrailers(toHttp2Headers(this.trailersOut ?? [], {}));
+    });
+    stream.on('error', () => this.finish());
+    stream.on('close', () => this.finish());
+    context.sweeper.add(this);
+  }
+
+  readBody(sink: BodySink): void {
+    this.sink = sink;
+    if (this.over) return;
+    if (this.head.body === 'none') {
+      this.bodyOver = true;
+      sink.ended(undefined);
+      return;
+    }
+    this.awaitBody();
+    this.stream.on('data', (chunk: Buffer) => {
+      this.awaitBody();
+      if (!this.bodyOver) sink.data(chunk);
+    });
+    this.stream.on('end', () => this.endBody());
+  }
+
+  pauseBody(): void {
+    this.stream.pause();
+    this.deadline = Number.POSITIVE_INFINITY;
+  }
+
+  resumeBody(): void {
+    if (this.over) return;
+    this.stream.resume();
+    if (!this.bodyOver) this.awaitBody();
+  }
+
+  inform(status: number, headers: HeaderList): void {
+    if (this.over || this.stream.headersSent || status === 101) return;
+    this.stream.additionalHeaders(toHttp2Headers(headers, { ':status': status }));
+  }
+
+  respond(head: ResponseHead): void {
+    if (this.over || this.stream.destroyed || this.stream.headersSent) return;
+    const headers: OutgoingHttpHeaders = { ':status': head.status };
+    if (head.status === 101) {
+      this.raw = true;
+      headers[':status'] = 200;
+      toHttp2Headers(head.headers, headers);
+      delete headers[HANDSHAKE];
+      this.stream.respond(headers, { endStream: false });
+      return;
+    }
+    toHttp2Headers(head.headers, headers);
+    if (head.contentLength !== undefined) headers['content-length'] = String(head.contentLength);
+    const endStream = head.body === 'none';
+    // Trailers may follow where the length is open, or the client speaks gRPC.
+    const waitForTrailers = !endStream && (head.body === 'stream' || this.head.acceptsTrailers);
+    this.stream.respond(headers, { endStream, waitForTrailers });
+  }
+
+  write(chunk: Uint8Array): boolean {
+    if (this.over || this.stream.destroyed || this.stream.writableEnded) return true;
+    if (this.stream.write(chunk)) return true;
+    if (!this.raw) this.deadline = this.context.sweeper.now + this.context.limits.writeIdleMs;
+    return false;
+  }
+
+  end(trailers?: HeaderList): void {
+    if (this.over) return;
+    this.responseEnded = true;
+    this.trailersOut = trailers;
+    if (!this.stream.writableEnded) this.stream.end();
+    // RFC 9113 8.1: an answer before the end of the request asks the client to stop.
+    if (!this.bodyOver && !this.raw && this.head.body !== 'none') {
+      this.bodyOver = true;
+      this.stream.resume();
+      this.deadline = this.context.sweeper.now + this.context.limits.lingerMs;
+    }
+  }
+
+  abort(): void {
+    if (!this.over) this.stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+  }
+
+  onDeadline(): void {
+    if (this.responseEnded) this.stream.close(constants.NGHTTP2_NO_ERROR);
+    else if (this.sink !== undefined && !this.bodyOver && !this.stream.headersSent) {
+      this.bodyOver = true;
+      this.sink.failed(new HttpProxyError('request-timeout', 'the request body did not arrive in time'));
+    } else this.stream.close(constants.NGHTTP2_CANCEL);
+  }
+
+  private awaitBody(): void {
+    this.deadline = this.raw
+      ? Number.POSITIVE_INFINITY
+      : this.context.sweeper.now + this.context.limits.bodyIdleMs;
+  }
+
+  private endBody(): void {
+    // A reset stream ends its readable side, too.
+    if (this.bodyOver || this.stream.aborted || this.stream.rstCode) return;
+    this.bodyOver = true;
+    this.deadline = Number.POSITIVE_INFINITY;
+    this.sink?.ended(this.trailersIn);
+  }
+
+  private finish(): void {
+    if (this.over) return;
+    this.over = true;
+    const code = this.stream.rstCode ?? constants.NGHTTP2_NO_ERROR;
+    const complete = this.responseEnded && code === constants.NGHTTP2_NO_ERROR;
+    this.context.sweeper.delete(this);
+    if (!complete && code !== constants.NGHTTP2_INTERNAL_ERROR) this.context.onReset();
+    if (!this.bodyOver) {
+      this.bodyOver = true;
+      if (!complete) this.sink?.failed(new HttpProxyError('client-gone', 'the client closed the stream'));
+    }
+    this.onClosed?.(complete);
+    this.context.onOver();
+  }
+}

@@ -1,0 +1,112 @@
+import { createHash, X509Certificate } from 'node:crypto';
+import { createSecureContext, type SecureContext } from 'node:tls';
+import { createHostIndex, type HostIndex } from '../route/host-index.ts';
+
+export type TlsVersion = 'TLSv1' | 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3';
+
+/** One certificate and who may use it. PEM texts. */
+export interface TlsHost {
+  /** Patterns as in virtual hosts; `*` also serves clients that send no name. */
+  readonly hosts: readonly string[];
+  /** Certificate chain. */
+  readonly cert: string;
+  readonly key: string;
+  /** `require`: only clients with a certificate of `ca`; `optional`: verified where one is sent. Default `none`. */
+  readonly clientCertificate?: 'none' | 'optional' | 'require';
+  readonly ca?: string;
+  /** Default TLSv1.2. */
+  readonly minVersion?: TlsVersion;
+  readonly maxVersion?: TlsVersion;
+  /** OpenSSL cipher list. Default: Node's. */
+  readonly ciphers?: string;
+}
+
+/** All certificates of a listener at one moment. A change makes a new object; connections keep what they have. */
+export interface TlsConfig {
+  readonly hosts: readonly TlsHost[];
+}
+
+/** A host that can be served. */
+export interface ReadyTlsHost {
+  readonly host: TlsHost;
+  readonly context: SecureContext;
+  /** Equal for equal configurations, so that two snapshots can be compared. */
+  readonly identity: string;
+}
+
+/** A configuration made ready. */
+export interface TlsSnapshot {
+  /** The most specific host for an SNI name; for no name `*`, else the first host. */
+  find(serverName: string | undefined): ReadyTlsHost | undefined;
+  readonly problems: readonly string[];
+  readonly asksClients: boolean;
+}
+
+/** Contexts by content, so that rotating one certificate rebuilds one. The oldest is forgotten first. */
+const MAX_CONTEXTS = 1_000;
+const contexts = new Map<string, SecureContext>();
+const snapshots = new WeakMap<TlsConfig, TlsSnapshot>();
+
+/** Prepares a configuration, once per object. Hosts that cannot work are left out and listed under `problems`. */
+export function tlsSnapshot(config: TlsConfig): TlsSnapshot {
+  let snapshot = snapshots.get(config);
+  if (snapshot === undefined) {
+    snapshot = prepare(config);
+    snapshots.set(config, snapshot);
+  }
+  return snapshot;
+}
+
+function prepare(config: TlsConfig): TlsSnapshot {
+  const problems: string[] = [];
+  const ready: ReadyTlsHost[] = [];
+  for (const host of config.hosts) {
+    try {
+      ready.push(prepareHost(host));
+    } catch (error) {
+      problems.push(`TLS for ${host.hosts.join(', ')}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  const index: HostIndex<ReadyTlsHost> = createHostIndex(
+    ready.flatMap((entry) => entry.host.hosts.map((pattern) => [pattern, entry] as const)),
+  );
+  return {
+    problems,
+    asksClients: ready.some(({ host }) => (host.clientCertificate ?? 'none') !== 'none'),
+    find: (name) => (name === undefined || name === '' ? (index.find('')[0] ?? ready[0]) : index.find(name.toLowerCase())[0]),
+  };
+}
+
+function prepareHost(host: TlsHost): ReadyTlsHost {
+  const asks = (host.clientCertificate ?? 'none') !== 'none';
+  if (asks && host.ca === undefined) throw new Error('client certificates are asked for, but there is no CA to verify them');
+  if (asks && host.ca !== undefined) void new X509Certificate(host.ca);
+  const ca = asks ? host.ca : undefined;
+  const parts = [host.cert, host.key, ca, host.minVersion, host.maxVersion, host.ciphers, host.clientCertificate];
+  const identity = createHash('sha256').update(JSON.stringify(parts)).digest('base64');
+  let context = contexts.get(identity);
+  if (context === undefined) {
+    context = createSecureContext({
+      cert: host.cert,
+      key: host.key,
+      minVersion: host.minVersion ?? 'TLSv1.2',
+      ...(ca !== undefined && { ca }),
+      ...(host.maxVersion !== undefined && { maxVersion: host.maxVersion }),
+      ...(host.ciphers !== undefined && { ciphers: host.ciphers }),
+    });
+    const oldest = contexts.size >= MAX_CONTEXTS ? contexts.keys().next().value : undefined;
+    if (oldest !== undefined) contexts.delete(oldest);
+    contexts.set(identity, context);
+  }
+  return { host, context, identity };
+}
+
+const ORDER: readonly (string | null)[] = ['TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3'];
+
+/** Whether a negotiated version is one that the host allows. */
+export function allowsVersion(host: TlsHost, version: string | null): boolean {
+  const at = ORDER.indexOf(version);
+  const least = ORDER.indexOf(host.minVersion ?? 'TLSv1.2');
+  const most = host.maxVersion === undefined ? ORDER.length - 1 : ORDER.indexOf(host.maxVersion);
+  return at >= least && at <= most;
+}
