@@ -97,7 +97,7 @@ function startRelay(
       {
         nodeName,
         stateDir: `${config.dataDir}/tunnel`,
-        secrets: await readMeshSecrets(config.psk),
+        secrets: await readMeshSecrets(config.psk, config.rendezvous),
         relay: {
           maxCircuits: relay.maxCircuits,
           maxCircuitsPerPeer: relay.maxCircuitsPerPeer,
@@ -107,6 +107,7 @@ function startRelay(
         control: {
           listen: [splitHostPort(config.listen) as { host: string; port: number }], // checked by the schema
           advertise: config.advertiseAddress,
+          peers: config.staticPeers,
           mdns: false,
         },
       },

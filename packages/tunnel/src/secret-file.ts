@@ -28,13 +28,23 @@ export async function readSecretFile(path: string): Promise<string[]> {
   return secrets;
 }
 
-/** As {@link readSecretFile}, for the configuration's `psk` section: switching the secret off is refused. */
-export async function readMeshSecrets(psk: { readonly enable: boolean; readonly path: string }): Promise<string[]> {
+/** The rendezvous name that every mesh has unless it says otherwise, EdgeMesh's spelling included. */
+export const DEFAULT_RENDEZVOUS = 'EDGEMESH_PLAYGOUND';
+
+/**
+ * As {@link readSecretFile}, for the configuration's `psk` section: switching the secret off is refused. Meshes with
+ * different rendezvous names do not see each other even with one secret.
+ */
+export async function readMeshSecrets(
+  psk: { readonly enable: boolean; readonly path: string },
+  rendezvous: string = DEFAULT_RENDEZVOUS,
+): Promise<string[]> {
   if (!psk.enable) {
     throw new TunnelError(
       'config',
       'psk.enable is false, but a mesh without a secret is open to everybody: set psk.path',
     );
   }
-  return readSecretFile(psk.path);
+  const secrets = await readSecretFile(psk.path);
+  return rendezvous === DEFAULT_RENDEZVOUS ? secrets : secrets.map((secret) => `${rendezvous}\n${secret}`);
 }

@@ -14,7 +14,7 @@ export async function startTunnel(context: AgentContext, inbound: InboundHandler
     {
       nodeName,
       stateDir: `${config.commonConfig.dataDir}/tunnel`,
-      secrets: await readMeshSecrets(tunnel.psk),
+      secrets: await readMeshSecrets(tunnel.psk, tunnel.rendezvous),
       holePunch: tunnel.holePunch === 'auto',
       session: sessionLimits(tunnel.tunnelLimitConfig),
       relay: {
@@ -26,6 +26,7 @@ export async function startTunnel(context: AgentContext, inbound: InboundHandler
       control: {
         listen: listenAddresses(tunnel),
         relays: relaysFor(tunnel, nodeName),
+        peers: tunnel.staticPeers,
         advertise: [...tunnel.advertiseAddress, ...(here?.advertiseAddress ?? [])],
         mdns: tunnel.mdns,
         serveRelay: here !== undefined,
