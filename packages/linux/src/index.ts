@@ -14,6 +14,7 @@ export type { Difference, Skipped } from './nft/state.ts';
 export { type ApplyReport, createNftTable, type NftTable, type NftTableOptions, removeTable } from './nft/table.ts';
 export { LINUX_DEFAULTS } from './options.ts';
 export * from './plan.ts';
+export * from './routes/routes.ts';
 export {
   createPodRoutes,
   type PodRouteSpec,
