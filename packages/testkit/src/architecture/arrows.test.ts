@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { allowedArrows, appsMayNotImport, testingApps, testsMayImport } from './arrows.ts';
 
 const root = fileURLToPath(new URL('../../../../', import.meta.url));
-const isTest = (file: string) => /\.(test|bench)\.ts$/.test(file) || file.includes('/bench/');
+const isTest = (file: string) => /\.(test|bench)\.ts$/.test(file) || /\/(bench|testing)\//.test(file);
 
 function sources(folder: string): string[] {
   const src = join(folder, 'src');
