@@ -15,14 +15,14 @@ export function ensureInstalled() {
   if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(lock).mtimeMs) return;
   const { packageManager } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   console.log('Installing dependencies (once)...');
-  const result = spawnSync('npx', ['--yes', packageManager, 'install', '--frozen-lockfile', '--reporter=silent'], {
+  const result = spawnSync('npx', ['--yes', packageManager, 'install', '--frozen-lockfile', '--reporter=append-only'], {
     cwd: root,
-    stdio: 'inherit',
+    encoding: 'utf8',
     env: { ...process.env, npm_config_loglevel: 'error' },
   });
   if (result.status !== 0) {
     console.error(
-      'The installation failed: is the npm registry reachable? Try `npx pnpm install` to see its own output.',
+      `${result.stdout}${result.stderr}\nThe installation failed, see above. Is the npm registry reachable?`,
     );
     process.exit(1);
   }
