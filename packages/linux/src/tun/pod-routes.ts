@@ -79,7 +79,12 @@ export function createPodRoutes(options: PodRoutesOptions): PodRoutes {
             ['net/ipv4/ip_forward', '1'],
             [`net/ipv4/conf/${tun}/rp_filter`, '2'],
           ]
-        : [['net/ipv6/conf/all/forwarding', '1']];
+        : [
+            // Hosts without IPv6 of their own often switch it off for new links; the pods' ranges are another matter.
+            [`net/ipv6/conf/${tun}/disable_ipv6`, '0'],
+            [`net/ipv6/conf/${tun}/accept_ra`, '0'],
+            ['net/ipv6/conf/all/forwarding', '1'],
+          ];
     for (const [setting, value] of settings as [string, string][]) {
       await writeSetting(setting, value).catch((error: unknown) => {
         log.warn('a kernel setting of the pod network could not be written', { setting, error: messageOf(error) });
@@ -88,20 +93,28 @@ export function createPodRoutes(options: PodRoutesOptions): PodRoutes {
     prepared.add(family);
   };
 
-  const ownAddresses = async (gateways: readonly string[]): Promise<number> => {
-    const { stdout } = await mustRun(runner, 'ip', ['-j', 'addr', 'show', 'dev', tun]);
-    const [link] = parseJson<{ addr_info?: { local?: string; prefixlen?: number; scope?: string }[] }>(stdout);
-    const present = (link?.addr_info ?? []).filter(({ scope }) => scope !== 'link').map(({ local }) => local as string);
-    const lines = [
+  const ownAddresses = async (family: Family, gateways: readonly string[]): Promise<number> => {
+    const { stdout } = await mustRun(runner, 'ip', [family, '-j', 'addr', 'show', 'dev', tun]);
+    const [link] = parseJson<{ addr_info?: { local?: string; scope?: string }[] }>(stdout);
+    const info = (link?.addr_info ?? []).filter(({ scope, local }) => scope !== 'link' && local !== undefined);
+    const present = info.map(({ local }) => local as string);
+    return await batch(family, [
       ...gateways
         .filter((address) => !present.includes(address))
-        .map((address) => `addr add ${host(address)} dev ${tun}${address.includes(':') ? ' nodad' : ''}`),
+        .map((address) => `addr add ${host(address)} dev ${tun}${family === '-6' ? ' nodad' : ''}`),
       ...present
         .filter((address) => !gateways.includes(address))
         .map((address) => `addr del ${host(address)} dev ${tun}`),
-    ];
-    if (lines.length > 0) await mustRun(runner, 'ip', ['-batch', '-'], { input: `${lines.join('\n')}\n` });
-    return lines.length;
+    ]);
+  };
+
+  const applyFamily = async (family: Family, all: readonly PodRouteSpec[], gateways: readonly string[]) => {
+    const wanted = all.filter(({ cidr }) => familyOf(cidr) === family);
+    const own = gateways.filter((address) => familyOf(address) === family);
+    if (wanted.length + own.length > 0) await prepare(family);
+    const changes = await ownAddresses(family, own);
+    const lines = routeChanges(wanted, await list(family, 'proto', protocol), { tun, protocol, source: own[0] });
+    return changes + (await batch(family, lines));
   };
 
   return {
@@ -115,15 +128,11 @@ export function createPodRoutes(options: PodRoutesOptions): PodRoutes {
       return { subnets, foreign: new Set(others.flatMap(({ dst }) => canonical(dst ?? '') ?? [])) };
     },
     async apply(routes, own) {
-      let changes = await ownAddresses(own.gateways);
-      for (const family of FAMILIES) {
-        const wanted = routes.filter(({ cidr }) => familyOf(cidr) === family);
-        if (wanted.length > 0) await prepare(family);
-        const source = own.gateways.find((address) => familyOf(address) === family);
-        const lines = routeChanges(wanted, await list(family, 'proto', protocol), { tun, protocol, source });
-        changes += await batch(family, lines);
-      }
-      return changes;
+      const results = await Promise.allSettled(FAMILIES.map((family) => applyFamily(family, routes, own.gateways)));
+      // A kernel without IPv6 must not cost the node its IPv4 routes.
+      const failed = results.find((result) => result.status === 'rejected');
+      if (failed !== undefined) throw failed.reason;
+      return results.reduce((sum, result) => sum + (result.status === 'fulfilled' ? result.value : 0), 0);
     },
     async clear() {
       for (const family of FAMILIES) {
