@@ -1,28 +1,27 @@
-import { type AgentConfig, diffConfig, splitHostPort } from '@edgemesh/config';
-import { type Endpoint, type Logger, systemClock } from '@edgemesh/core';
+import { type AgentConfig, diffConfig } from '@edgemesh/config';
+import { type Dialer, type Logger, systemClock } from '@edgemesh/core';
 import type { Discovery } from '@edgemesh/discovery';
-import type { DnsServer } from '@edgemesh/dns';
+import { createRunner } from '@edgemesh/linux';
 import { createLocalDialer } from '@edgemesh/proxy-l4';
 import {
-  createAdminServer,
   createHealth,
   type Health,
   type MetricsRegistry,
   observeProcess,
-  type StartModule,
   type SupervisedModule,
   superviseModule,
 } from '@edgemesh/telemetry';
-import type { Tunnel } from '@edgemesh/tunnel';
-import type { AgentContext } from './context.ts';
+import type { AgentContext, AgentModule, AgentParts, AgentRoom } from './context.ts';
 import { createMeshDialer } from './dialer.ts';
-import { createInboundPolicy } from './inbound-policy.ts';
 import { startDiscovery } from './modules/discovery.ts';
-import { onClusterDnsMoved, startDns } from './modules/dns.ts';
-import { isKernelMode, startKernel } from './modules/kernel.ts';
-import { type ProxyModule, startProxy } from './modules/proxy.ts';
-import { relaysFor, startTunnel } from './modules/tunnel.ts';
+import { isKernelMode } from './modules/kernel.ts';
+import { MODULES, STOP_ORDER } from './modules/list.ts';
+import { relaysFor } from './modules/tunnel.ts';
+import { createReachability, type Reachability } from './reachability.ts';
+import { planReload } from './reload.ts';
 import { type AgentStatus, readStatus } from './status.ts';
+import { startVirtualServices } from './virtual/start-virtual.ts';
+import type { VirtualServices } from './virtual/virtual-services.ts';
 
 export interface AgentOptions {
   readonly config: AgentConfig;
@@ -55,51 +54,63 @@ class MeshAgent implements Agent {
   readonly #options: AgentOptions;
   readonly #health: Health;
   readonly #modules = new Map<string, SupervisedModule>();
+  readonly #details = new Map<string, () => unknown>();
+  readonly #parts: AgentParts = {};
+  readonly #base = new AsyncDisposableStack();
   readonly #startedAt = systemClock.now();
-  readonly #process: Disposable;
   #config: AgentConfig;
   #discovery: Discovery | undefined;
-  #dns: DnsServer | undefined;
-  #proxy: ProxyModule | undefined;
-  #tunnel: Tunnel | undefined;
 
   constructor(options: AgentOptions) {
     this.#options = options;
     this.#config = options.config;
     this.#health = createHealth({ metrics: options.metrics });
-    this.#process = observeProcess(options.metrics);
+    this.#base.use(observeProcess(options.metrics));
   }
 
   async start(): Promise<void> {
     const { env, log, metrics } = this.#options;
-    const { modules, commonConfig } = this.#config;
-    this.#discovery = await startDiscovery({ config: this.#config, env, log, metrics });
-    if (commonConfig.adminListen !== '') await this.#supervise('admin', () => this.#startAdmin(), false);
-    const wantsKernel = modules.edgeDNS.enable || modules.edgeProxy.enable;
-    const kernelMode = wantsKernel && (await isKernelMode(this.#config));
-    let kernel: Awaited<ReturnType<typeof startKernel>> | undefined;
-    if (kernelMode) {
-      await this.#supervise('kernel', async () => {
-        kernel = await startKernel(this.#context());
-        return kernel;
-      });
+    this.#discovery = this.#base.use(await startDiscovery({ config: this.#config, env, log, metrics }));
+    const kernelMode = await isKernelMode(this.#config);
+    const reachability = this.#base.use(this.#createReachability(kernelMode));
+    const services = this.#base.use(await startVirtualServices(this.#context(), kernelMode, reachability));
+    const room = this.#room(kernelMode, reachability, services);
+    for (const module of MODULES) {
+      if (module.isWanted(this.#config, kernelMode)) await this.#supervise(module, room);
     }
-    if (modules.edgeDNS.enable) await this.#supervise('dns', (run) => this.#startDns(run, kernelMode));
-    if (modules.edgeProxy.enable) {
-      await this.#supervise('proxy', async () => {
-        if (kernelMode && kernel === undefined) throw new Error('the kernel side is not ready');
-        const dialer = createMeshDialer({
-          nodeName: this.#options.nodeName,
-          local: createLocalDialer(),
-          tunnel: () => this.#tunnel,
-          isRoutable: (target) => this.#isRoutable(target),
-        });
-        const isRoutable = (endpoint: Endpoint) => this.#isRoutable(endpoint);
-        this.#proxy = await startProxy(this.#context(), { dialer, kernel, isRoutable });
-        return this.#proxy;
-      });
-    }
-    if (modules.edgeTunnel.enable) await this.#supervise('tunnel', () => this.#startTunnel());
+  }
+
+  #createReachability(kernelMode: boolean): Reachability {
+    const { edgeProxy, edgeTunnel } = this.#config.modules;
+    return createReachability({
+      ...this.#context(),
+      hasTunnel: edgeTunnel.enable,
+      ...(kernelMode && edgeProxy.directRouting === 'auto' && { runner: createRunner() }),
+    });
+  }
+
+  #room(kernelMode: boolean, reachability: Reachability, services: VirtualServices): AgentRoom {
+    return {
+      context: () => this.#context(),
+      kernelMode,
+      parts: this.#parts,
+      reachability,
+      services,
+      dialer: this.#createDialer(reachability),
+      telemetry: { health: this.#health, metrics: this.#options.metrics },
+      status: () => this.status(),
+      restart: (module, reason) => this.#modules.get(module)?.restart(reason),
+      describe: (name, read) => this.#details.set(name, read),
+    };
+  }
+
+  #createDialer(reachability: Reachability): Dialer {
+    return createMeshDialer({
+      nodeName: this.#options.nodeName,
+      local: createLocalDialer(),
+      tunnel: () => this.#parts.tunnel,
+      isRoutable: (target) => reachability.isRoutable(target),
+    });
   }
 
   #context(): AgentContext {
@@ -112,52 +123,15 @@ class MeshAgent implements Agent {
     return this.#discovery;
   }
 
-  #supervise(name: string, start: StartModule, critical = true): Promise<void> {
-    const module = superviseModule(name, start, { health: this.#health, log: this.#options.log, critical });
-    this.#modules.set(name, module);
-    return module.firstAttempt;
-  }
-
-  #startAdmin() {
-    const { log, metrics } = this.#options;
-    const listen = splitHostPort(this.#config.commonConfig.adminListen);
-    if (listen === undefined) throw new TypeError('adminListen is checked by the schema');
-    return createAdminServer({ listen, health: this.#health, metrics, status: () => this.status(), log });
-  }
-
-  async #startDns(run: Parameters<StartModule>[0], kernelMode: boolean) {
-    const { listenAddress } = this.#config.modules.edgeDNS;
-    const fallback = kernelMode ? this.#config.commonConfig.bridgeDeviceIP : '127.0.0.1';
-    const dns = await startDns(this.#context(), listenAddress.length > 0 ? listenAddress : [fallback]);
-    this.#dns = dns;
-    run.signal.addEventListener(
-      'abort',
-      onClusterDnsMoved(this.#context(), () => this.#modules.get('dns')?.restart('the cluster DNS moved')),
-    );
-    return dns;
-  }
-
-  async #startTunnel() {
-    const stack = new AsyncDisposableStack();
-    const inbound = stack.use(
-      createInboundPolicy({
-        view: this.#requireDiscovery(),
-        nodeName: this.#options.nodeName,
-        local: createLocalDialer(),
-        metrics: this.#options.metrics,
-      }),
-    );
-    this.#tunnel = stack.use(await startTunnel(this.#context(), inbound));
-    stack.defer(() => {
-      this.#tunnel = undefined;
+  #supervise(module: AgentModule, room: AgentRoom): Promise<void> {
+    const { name, critical = true } = module;
+    const supervised = superviseModule(name, (run) => module.start(room, run), {
+      health: this.#health,
+      log: this.#options.log,
+      critical,
     });
-    return stack;
-  }
-
-  /** Without a tunnel the kernel is all there is; with it, whatever is on another node goes through it. */
-  #isRoutable({ nodeName }: { readonly nodeName?: string }): boolean {
-    if (!this.#config.modules.edgeTunnel.enable) return true;
-    return nodeName === undefined || nodeName === this.#options.nodeName;
+    this.#modules.set(name, supervised);
+    return supervised.firstAttempt;
   }
 
   status(): AgentStatus {
@@ -167,14 +141,9 @@ class MeshAgent implements Agent {
       now: systemClock.now(),
       modules: this.#health.modules,
       discovery: this.#requireDiscovery(),
-      tunnel: this.#tunnel,
-      flows: this.#proxy?.flows() ?? { tcp: 0, udp: 0 },
-      details: {
-        dns: this.#dns?.status(),
-        proxy: this.#proxy?.details(),
-        relay: this.#tunnel?.relayStatus(),
-        nat: this.#tunnel?.natKind(),
-      },
+      tunnel: this.#parts.tunnel,
+      flows: this.#parts.proxy?.flows() ?? { tcp: 0, udp: 0 },
+      details: Object.fromEntries([...this.#details].map(([name, read]) => [name, read()])),
     });
   }
 
@@ -183,24 +152,14 @@ class MeshAgent implements Agent {
     if (changes.length === 0) return;
     const { log, nodeName } = this.#options;
     this.#config = config;
-    const restart = new Set<string>();
-    const later: string[] = [];
-    for (const { path, apply, module } of changes) {
-      if (path === 'modules.edgeTunnel.relayNodes')
-        this.#tunnel?.control.setRelays(relaysFor(config.modules.edgeTunnel, nodeName));
-      else if (apply === 'process' || path.endsWith('.enable')) later.push(path);
-      else restart.add(module ?? '');
-    }
+    const { relays, restart, later } = planReload(changes, MODULES);
     log.info('configuration changed', { changes: changes.map(({ path }) => path), needsRestartOfAgent: later });
-    const names: Record<string, string> = { edgeDNS: 'dns', edgeProxy: 'proxy', edgeTunnel: 'tunnel' };
-    for (const module of restart) this.#modules.get(names[module] ?? '')?.restart('the configuration changed');
+    if (relays) this.#parts.tunnel?.control.setRelays(relaysFor(config.modules.edgeTunnel, nodeName));
+    for (const module of restart) this.#modules.get(module)?.restart('the configuration changed');
   }
 
-  /** Rules go first, then connections may end, then the tunnel that carries them; what watches goes last. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const name of ['proxy', 'tunnel', 'dns', 'kernel', 'admin'])
-      await this.#modules.get(name)?.[Symbol.asyncDispose]();
-    await this.#discovery?.[Symbol.asyncDispose]();
-    this.#process[Symbol.dispose]();
+    for (const name of STOP_ORDER) await this.#modules.get(name)?.[Symbol.asyncDispose]();
+    await this.#base.disposeAsync();
   }
 }

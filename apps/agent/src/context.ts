@@ -1,5 +1,13 @@
 import type { AgentConfig } from '@edgemesh/config';
-import type { CatalogView, Logger, Metrics } from '@edgemesh/core';
+import type { CatalogView, Dialer, Logger, Metrics } from '@edgemesh/core';
+import type { DnsServer } from '@edgemesh/dns';
+import type { KernelRules } from '@edgemesh/linux';
+import type { Health, MetricsRegistry, ModuleContext, StartModule } from '@edgemesh/telemetry';
+import type { Tunnel } from '@edgemesh/tunnel';
+import type { ProxyModule } from './modules/proxy.ts';
+import type { Reachability } from './reachability.ts';
+import type { AgentStatus } from './status.ts';
+import type { VirtualServices } from './virtual/virtual-services.ts';
 
 /** What every module of the agent is started with. */
 export interface AgentContext {
@@ -8,4 +16,43 @@ export interface AgentContext {
   readonly view: CatalogView;
   readonly log: Logger;
   readonly metrics: Metrics;
+}
+
+/** What modules make for each other; a part is undefined while its module is not running. */
+export interface AgentParts {
+  kernel?: KernelRules | undefined;
+  dns?: DnsServer | undefined;
+  proxy?: ProxyModule | undefined;
+  tunnel?: Tunnel | undefined;
+}
+
+/** Where modules live: the configuration as it is now, and their neighbours. */
+export interface AgentRoom {
+  context(): AgentContext;
+  /** Traffic is captured by kernel rules; without, there are listeners on loopback addresses only. */
+  readonly kernelMode: boolean;
+  readonly parts: AgentParts;
+  /** Which endpoints of other nodes the kernel reaches without the tunnel. */
+  readonly reachability: Reachability;
+  /** The catalog with a ClusterIP of this node for each endpoint of headless Services that needs one. */
+  readonly services: VirtualServices;
+  /** Dials endpoints by the kernel or through the tunnel. */
+  readonly dialer: Dialer;
+  readonly telemetry: { readonly health: Health; readonly metrics: MetricsRegistry };
+  status(): AgentStatus;
+  restart(module: string, reason: string): void;
+  /** Adds a part to the status document; called anew for each run of a module. */
+  describe(name: string, read: () => unknown): void;
+}
+
+/** One module of the agent. It starts, fails and is retried on its own; none can stop the others. */
+export interface AgentModule {
+  /** As in status and logs. */
+  readonly name: string;
+  /** Section of the configuration whose changes start it anew. */
+  readonly section?: keyof AgentConfig['modules'];
+  /** False: readiness does not wait for it. Default true. */
+  readonly critical?: boolean;
+  isWanted(config: AgentConfig, kernelMode: boolean): boolean;
+  start(room: AgentRoom, run: ModuleContext): ReturnType<StartModule>;
 }

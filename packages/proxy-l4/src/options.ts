@@ -24,8 +24,8 @@ export const PROXY_DEFAULTS = {
   drainMs: 5_000,
   /** Milliseconds without a datagram in either direction before a UDP flow is dropped. The original's 250 ms lost slow answers. */
   udpIdleMs: 60_000,
-  /** UDP flows of one listener; the one idle longest makes room. One descriptor each for local endpoints. */
-  maxUdpFlows: 4_096,
+  /** UDP flows of one listener; the one idle longest makes room. One descriptor each for local endpoints: 12,288 fit under 20,000. */
+  maxUdpFlows: 12_288,
   /** Receive and send buffers asked of the kernel for listening UDP sockets (it grants up to net.core.rmem_max). */
   udpSocketBufferBytes: 1_048_576,
   /** Bytes in a UDP socket's own send queue before datagrams are dropped. */

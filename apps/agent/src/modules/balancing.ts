@@ -1,15 +1,7 @@
-import type { CatalogView, Endpoint, Service, ServicePort } from '@edgemesh/core';
-import {
-  type BalancerPolicy,
-  createServiceBalancer,
-  DESTINATION_RULE_KIND,
-  destinationRuleFor,
-  eligibleEndpoints,
-  type LbPolicy,
-  policyFromDestinationRule,
-  policyFromService,
-} from '@edgemesh/lb';
-import type { Balancing, KernelPick } from '@edgemesh/proxy-l4';
+import type { CatalogView, Endpoint, Logger, Service, ServicePort } from '@edgemesh/core';
+import { type BalancerPolicy, type CatalogBalancing, createCatalogBalancing, requestKeyOf } from '@edgemesh/lb';
+import type { KernelPick } from '@edgemesh/proxy-l4';
+import { PATH_KINDS, type PathKind } from '@edgemesh/tunnel';
 
 export interface BalancingOptions {
   readonly view: CatalogView;
@@ -17,42 +9,61 @@ export interface BalancingOptions {
   readonly clusterDomain: string;
   /** Endpoints that the kernel serves by itself; the listeners leave those to it. Absent: there is no kernel side. */
   readonly servedByKernel?: (endpoint: Endpoint) => boolean;
+  /** Services that prefer near endpoints: those that ask for it by trafficDistribution, all, or none. Default `asked`. */
+  readonly locality?: 'asked' | 'always' | 'never';
+  /** The tunnel's path to a node; undefined while there is none. */
+  readonly pathTo?: (nodeName: string) => PathKind | undefined;
+  /** Grows when paths change. */
+  readonly pathsVersion?: () => number;
+  /** True where somebody reads requests of this port, so that policies which look at them work. Default: nobody does. */
+  readonly readsRequests?: (service: Service, port: ServicePort) => boolean;
+  readonly log?: Logger;
 }
 
 /** Policies, conditions and eligible endpoints of Services, as the catalog has them. */
-export interface MeshBalancing extends Balancing {
+export interface MeshBalancing extends CatalogBalancing {
   /** How the kernel shall choose for a Service port. */
   kernelPick(service: Service, port: ServicePort): KernelPick;
   /** All eligible endpoints, the kernel's included. */
   eligibleAll(service: Service, endpoints: readonly Endpoint[], port: ServicePort): readonly Endpoint[];
-  /** What DestinationRules ask for and do not get, by `namespace/name`. */
+  /** What DestinationRules ask for and do not get, by `namespace/name` of the Service. */
   conditions(): Readonly<Record<string, readonly string[]>>;
 }
 
 export function createBalancing(options: BalancingOptions): MeshBalancing {
-  const { view, nodeName, clusterDomain } = options;
-  const policyOf = (service: Service, port: ServicePort): LbPolicy => {
-    const rules = view.current.objects.get(DESTINATION_RULE_KIND);
-    const rule = rules && destinationRuleFor(service, rules.values(), clusterDomain);
-    return rule === undefined ? policyFromService(service) : policyFromDestinationRule(rule, service, port).policy;
-  };
+  const { view, nodeName, clusterDomain, servedByKernel, log, locality = 'asked' } = options;
+  const isNear = ({ trafficDistribution }: Service) =>
+    locality === 'always' || (locality === 'asked' && trafficDistribution !== undefined);
+  const tierOf = (endpoint: Endpoint) => tierOfPath(endpoint.nodeName, options);
+  const tiers = { tierOf, ...(options.pathsVersion && { version: options.pathsVersion }) };
+  const catalogBalancing = createCatalogBalancing({
+    catalog: view,
+    nodeName,
+    clusterDomain,
+    // Dead pods stay in the catalog until somebody notices: found out by dialling them, whatever the rules say.
+    outlier: {},
+    localityOf: (service) => (isNear(service) ? tiers : undefined),
+    onEjected: ({ address, port, nodeName: node }) =>
+      log?.warn('an endpoint keeps failing, left out for a while', { address, port, node }),
+  });
+  const { policyOf } = catalogBalancing;
+
   const eligibleAll = (service: Service, endpoints: readonly Endpoint[], port: ServicePort) => {
-    const own = view.current.nodes.get(nodeName);
-    return eligibleEndpoints(service, endpoints, port.name, {
-      nodeName,
-      nodes: view.current.nodes,
-      protocol: port.protocol,
-      ...(own && { nodeLabels: own.labels }),
-      ...(own?.zone !== undefined && { zone: own.zone }),
-    });
+    const all = catalogBalancing.eligible(service, endpoints, port);
+    if (locality !== 'always') return all;
+    // The kernel knows two tiers only: here, and the listener. As long as there is one here, it gets everything.
+    const here = all.filter((endpoint) => endpoint.nodeName === nodeName);
+    return here.length > 0 ? here : all;
   };
-  const kernelPick = (service: Service, port: ServicePort) => kernelPickOf(policyOf(service, port).balancer);
+  const kernelPick = (service: Service, port: ServicePort) => {
+    const { balancer } = policyOf(service, port).policy;
+    if (requestKeyOf(balancer) === undefined) return kernelPickOf(balancer);
+    return options.readsRequests?.(service, port) ? 'listener' : 'random';
+  };
   return {
-    policyKey: (service, port) => JSON.stringify(policyOf(service, port)),
-    createBalancer: (service, port) => createServiceBalancer({ outlier: {}, ...policyOf(service, port) }),
+    ...catalogBalancing,
     eligible(service, endpoints, port) {
       const all = eligibleAll(service, endpoints, port);
-      const { servedByKernel } = options;
       if (servedByKernel === undefined || kernelPick(service, port) === 'listener') return all;
       // The kernel has given the others their share already. Picking them again here would give them more.
       const rest = all.filter((endpoint) => !servedByKernel(endpoint));
@@ -60,8 +71,14 @@ export function createBalancing(options: BalancingOptions): MeshBalancing {
     },
     eligibleAll,
     kernelPick,
-    conditions: () => conditionsOf(view),
+    conditions: () => conditionsOf(view, policyOf, options),
   };
+}
+
+/** 0 is this node, then the paths from best to worst; nodes without a session count as relayed until they have one. */
+function tierOfPath(node: string | undefined, { nodeName, pathTo }: BalancingOptions): number {
+  if (node === undefined || node === nodeName) return 0;
+  return 1 + PATH_KINDS.indexOf(pathTo?.(node) ?? 'relayed');
 }
 
 /** What the kernel can do by itself; everything else is for the listener. */
@@ -80,12 +97,28 @@ function kernelPickOf(policy: BalancerPolicy): KernelPick {
   }
 }
 
-function conditionsOf(view: CatalogView): Record<string, readonly string[]> {
+function conditionsOf(
+  view: CatalogView,
+  policyOf: CatalogBalancing['policyOf'],
+  { readsRequests }: BalancingOptions,
+): Record<string, readonly string[]> {
   const found: Record<string, readonly string[]> = {};
-  const any = { sessionAffinity: { type: 'None' } } as const;
-  for (const [name, rule] of view.current.objects.get(DESTINATION_RULE_KIND) ?? []) {
-    const { conditions } = policyFromDestinationRule(rule, any, { port: 0 });
-    if (conditions.length > 0) found[name] = conditions;
+  for (const service of view.current.services.values()) {
+    const list = new Set<string>();
+    for (const port of service.ports) {
+      const { rule, conditions, policy, subsets } = policyOf(service, port);
+      if (rule === undefined) continue;
+      for (const condition of conditions) list.add(`DestinationRule ${rule}: ${condition}`);
+      const what = `DestinationRule ${rule}, port ${port.port}`;
+      if (readsRequests?.(service, port)) continue;
+      const key = requestKeyOf(policy.balancer);
+      if (key !== undefined)
+        list.add(
+          `${what}: consistentHash by ${key} needs HTTP requests, this port is forwarded as ${port.protocol} connections: endpoints are chosen at random`,
+        );
+      if (subsets.size > 0) list.add(`${what}: subsets are for HTTP routes, connections go to all endpoints`);
+    }
+    if (list.size > 0) found[service.id] = [...list];
   }
   return found;
 }

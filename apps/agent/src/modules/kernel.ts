@@ -1,7 +1,7 @@
 import { access, constants } from 'node:fs/promises';
 import type { AgentConfig } from '@edgemesh/config';
-import { createKernelRules, type KernelRules } from '@edgemesh/linux';
-import type { AgentContext } from '../context.ts';
+import { createKernelRules } from '@edgemesh/linux';
+import type { AgentModule } from '../context.ts';
 
 /** Where Debian, Alpine and others put nft. */
 const NFT_PATHS = ['/usr/sbin/nft', '/sbin/nft', '/usr/bin/nft', '/usr/local/sbin/nft'];
@@ -23,13 +23,21 @@ export async function isKernelMode(config: AgentConfig): Promise<boolean> {
 }
 
 /** The kernel side: the agent's link now, rules when the proxy has a plan. */
-export async function startKernel(context: AgentContext): Promise<KernelRules> {
-  const { bridgeDeviceName: name, bridgeDeviceIP } = context.config.commonConfig;
-  const kernel = createKernelRules({
-    link: { name, addresses: [bridgeDeviceIP] },
-    log: context.log,
-    metrics: context.metrics,
-  });
-  await kernel.ensureLink();
-  return kernel;
-}
+export const kernelModule: AgentModule = {
+  name: 'kernel',
+  isWanted: ({ modules }, kernelMode) => kernelMode && (modules.edgeDNS.enable || modules.edgeProxy.enable),
+  async start({ context, parts }) {
+    const { config, log, metrics } = context();
+    const { bridgeDeviceName: name, bridgeDeviceIP } = config.commonConfig;
+    const { staleAfter } = config.modules.edgeProxy;
+    const kernel = createKernelRules({
+      link: { name, addresses: [bridgeDeviceIP] },
+      ...(staleAfter > 0 && { staleAfterSeconds: staleAfter }),
+      log,
+      metrics,
+    });
+    await kernel.ensureLink();
+    parts.kernel = kernel;
+    return kernel;
+  },
+};

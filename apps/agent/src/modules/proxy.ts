@@ -4,7 +4,8 @@ import { type Dialer, detach, type Endpoint, formatCidr, parseCidr, type Service
 import { isProxiedService } from '@edgemesh/discovery';
 import type { KernelRules } from '@edgemesh/linux';
 import { createRulePlanner, createServiceProxy, type RuleExclusion, type ServiceProxy } from '@edgemesh/proxy-l4';
-import type { AgentContext } from '../context.ts';
+import type { AgentContext, AgentModule } from '../context.ts';
+import type { Reachability } from '../reachability.ts';
 import { createBalancing, type MeshBalancing } from './balancing.ts';
 
 /** Services that no agent may capture: without them neither the node nor the mesh could be repaired. */
@@ -12,6 +13,12 @@ const NEVER_CAPTURED: ReadonlySet<string> = new Set([
   serviceId('default', 'kubernetes'),
   serviceId('kubeedge', 'cloudcore'),
 ]);
+
+/** Which Services are ours to serve. */
+export function isOurs(config: AgentConfig): (service: Service) => boolean {
+  const mode = config.modules.edgeProxy.serviceFilterMode;
+  return (service) => isProxiedService(service, mode) && !NEVER_CAPTURED.has(service.id);
+}
 
 export interface ProxyModule extends AsyncDisposable {
   readonly services: ServiceProxy;
@@ -21,34 +28,60 @@ export interface ProxyModule extends AsyncDisposable {
   details(): Readonly<Record<string, unknown>>;
 }
 
-export interface ProxyDeps {
+/** The Service proxy and, with a kernel side, the rules that follow catalog and listeners. */
+export const proxyModule: AgentModule = {
+  name: 'proxy',
+  section: 'edgeProxy',
+  isWanted: ({ modules }) => modules.edgeProxy.enable,
+  async start(room, run) {
+    if (room.kernelMode && room.parts.kernel === undefined) throw new Error('the kernel side is not ready');
+    const { config, nodeName, log } = room.context();
+    const { kernel } = room.parts;
+    const isRoutable = (endpoint: Endpoint) => room.reachability.isRoutable(endpoint);
+    const balancing = createBalancing({
+      view: room.services,
+      nodeName,
+      clusterDomain: config.commonConfig.clusterDomain,
+      locality: config.modules.edgeProxy.locality,
+      pathTo: (node) => room.parts.tunnel?.pathTo(node),
+      pathsVersion: () => room.reachability.pathsVersion,
+      log,
+      ...(kernel && { servedByKernel: isRoutable }),
+    });
+    const proxy = await startProxy({ ...room.context(), view: room.services }, { ...room, kernel, balancing });
+    room.parts.proxy = proxy;
+    run.signal.addEventListener('abort', () => {
+      if (room.parts.proxy === proxy) room.parts.proxy = undefined;
+    });
+    room.describe('proxy', () => ({
+      ...proxy.details(),
+      routable: room.reachability.status,
+      virtualAddresses: room.services.status,
+    }));
+    return proxy;
+  },
+};
+
+interface ProxyDeps {
   readonly dialer: Dialer;
+  readonly balancing: MeshBalancing;
   /** Undefined without kernel rules: listeners on the ClusterIPs themselves, where these are loopback addresses. */
   readonly kernel: KernelRules | undefined;
-  /** True when the local kernel reaches the endpoint without the tunnel. */
-  readonly isRoutable: (endpoint: Endpoint) => boolean;
+  readonly reachability: Reachability;
 }
 
-/** Starts the Service proxy and, with a kernel side, keeps the rules in line with catalog and listeners. */
-export async function startProxy(context: AgentContext, deps: ProxyDeps): Promise<ProxyModule> {
-  const { config, view, nodeName, log, metrics } = context;
-  const { kernel, isRoutable } = deps;
-  const mode = config.modules.edgeProxy.serviceFilterMode;
-  const include = (service: Service) => isProxiedService(service, mode) && !NEVER_CAPTURED.has(service.id);
-  const balancing = createBalancing({
-    view,
-    nodeName,
-    clusterDomain: config.commonConfig.clusterDomain,
-    ...(kernel && { servedByKernel: isRoutable }),
-  });
+async function startProxy(context: AgentContext, deps: ProxyDeps): Promise<ProxyModule> {
+  const { config, view, log, metrics } = context;
+  const { kernel, balancing } = deps;
+  const include = isOurs(config);
   const listeners = kernel
     ? ({ mode: 'mapped', address: config.commonConfig.bridgeDeviceIP } as const)
     : ({ mode: 'loopback' } as const);
   const services = await createServiceProxy(
-    { listeners, include },
+    { listeners, include, udpIdleMs: config.modules.edgeProxy.udpIdleTimeout * 1000 },
     { catalog: view, balancing, dialer: deps.dialer, log, metrics },
   );
-  const rules = kernel && followRules(context, { services, balancing, kernel, include, isRoutable });
+  const rules = kernel && followRules(context, { ...deps, services, kernel, include });
   await rules?.applied;
   return {
     services,
@@ -73,7 +106,7 @@ interface RulesDeps {
   readonly balancing: MeshBalancing;
   readonly kernel: KernelRules;
   readonly include: (service: Service) => boolean;
-  readonly isRoutable: (endpoint: Endpoint) => boolean;
+  readonly reachability: Reachability;
 }
 
 /** Applies a plan after every change of the catalog or the listeners; several changes of one turn become one plan. */
@@ -111,6 +144,7 @@ function followRules(
   };
   const unsubscribe = [
     services.onMappings(renew),
+    deps.reachability.onChange(renew),
     view.subscribe((_, change) => (change.objects.size > 0 || change.nodes.size > 0 ? renew() : schedule())),
   ];
   return {
@@ -135,13 +169,14 @@ export function serviceRanges(services: Iterable<Pick<Service, 'clusterIPs'>>): 
   return [...ranges].sort();
 }
 
-function planContext({ config, nodeName }: AgentContext, { services, balancing, include, isRoutable }: RulesDeps) {
+function planContext({ config, nodeName }: AgentContext, { services, balancing, include, reachability }: RulesDeps) {
   const ports = new Map(services.mappings.map((m) => [`${m.serviceId} ${m.portName} ${m.protocol}`, m.listenPort]));
   return {
     nodeName,
     bridgeIP: config.commonConfig.bridgeDeviceIP,
     listenPortOf: (id: string, portName: string, protocol: string) => ports.get(`${id} ${portName} ${protocol}`),
-    isRoutable,
+    isRoutable: (endpoint: Endpoint) => reachability.isRoutable(endpoint),
+    onlyWhereNeeded: config.modules.edgeProxy.onlyWhereNeeded,
     eligible: balancing.eligibleAll,
     filter: include,
     pickOf: balancing.kernelPick,

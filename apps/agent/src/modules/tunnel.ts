@@ -1,12 +1,44 @@
 import { networkInterfaces } from 'node:os';
 import type { AgentConfig } from '@edgemesh/config';
+import { createLocalDialer } from '@edgemesh/proxy-l4';
 import { createTunnel, type InboundHandler, readMeshSecrets, type Tunnel } from '@edgemesh/tunnel';
-import type { AgentContext } from '../context.ts';
+import type { AgentContext, AgentModule } from '../context.ts';
+import { createInboundPolicy } from '../inbound-policy.ts';
+import { nodeTargets } from '../own-addresses.ts';
 
 type TunnelConfig = AgentConfig['modules']['edgeTunnel'];
 
+/** Connects this node with the others, and lets them reach what this one serves. */
+export const tunnelModule: AgentModule = {
+  name: 'tunnel',
+  section: 'edgeTunnel',
+  isWanted: ({ modules }) => modules.edgeTunnel.enable,
+  async start(room, run) {
+    const context = room.context();
+    await using stack = new AsyncDisposableStack();
+    const inbound = stack.use(
+      createInboundPolicy({
+        view: context.view,
+        nodeName: context.nodeName,
+        local: createLocalDialer(),
+        alsoAllowed: nodeTargets(context),
+        metrics: context.metrics,
+      }),
+    );
+    const tunnel = stack.use(await startTunnel(context, inbound));
+    room.parts.tunnel = tunnel;
+    room.reachability.follow(tunnel, run.signal);
+    stack.defer(() => {
+      if (room.parts.tunnel === tunnel) room.parts.tunnel = undefined;
+    });
+    room.describe('relay', () => room.parts.tunnel?.relayStatus());
+    room.describe('nat', () => room.parts.tunnel?.natKind());
+    return stack.move();
+  },
+};
+
 /** Starts the tunnel as the configuration says. A node that `relayNodes` names relays for the others. */
-export async function startTunnel(context: AgentContext, inbound: InboundHandler): Promise<Tunnel> {
+async function startTunnel(context: AgentContext, inbound: InboundHandler): Promise<Tunnel> {
   const { config, nodeName } = context;
   const tunnel = config.modules.edgeTunnel;
   const here = tunnel.relayNodes.find((relay) => relay.nodeName === nodeName);

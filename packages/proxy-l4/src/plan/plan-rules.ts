@@ -31,6 +31,8 @@ export interface PlanContext {
   /** Default `random`. ClientIP affinity of the Service wins over `random` and `roundRobin`. */
   pickOf?(service: Service, port: ServicePort): KernelPick;
   readonly exclusions: readonly RuleExclusion[];
+  /** Leave what the kernel can do alone to whoever comes after us (kube-proxy): rules only where the agent is needed. */
+  readonly onlyWhereNeeded?: boolean;
   /** Masquerade ClusterIP traffic too, where pods' answers would not come back through this node. Default false. */
   readonly masqueradeAll?: boolean;
 }
@@ -109,6 +111,7 @@ function planPart(
   const left = listener === undefined ? 0 : tunnelled;
   // Endpoints that neither the kernel nor a listener can serve: not "no endpoints". Whoever comes after us may know how.
   if (routable.length === 0 && left === 0 && pool.length > 0) return undefined;
+  if (context.onlyWhereNeeded === true && left === 0) return undefined;
   const elsewhere = pool.length === 0 && part.policy === 'Local' && eligible('Cluster').length > 0;
   return {
     key: `${service.id}:${port.name}:${protocol}:${family}${part.suffix}`,

@@ -1,0 +1,22 @@
+import type { AgentModule } from '../context.ts';
+import { adminModule } from './admin.ts';
+import { dnsModule } from './dns.ts';
+import { healthChecksModule } from './health-checks.ts';
+import { kernelModule } from './kernel.ts';
+import { proxyModule } from './proxy.ts';
+import { socks5Module } from './socks5.ts';
+import { tunnelModule } from './tunnel.ts';
+
+/** All modules, in the order in which they start: what is seen first, names, proxies, then the tunnel. */
+export const MODULES: readonly AgentModule[] = [
+  adminModule,
+  kernelModule,
+  dnsModule,
+  proxyModule,
+  healthChecksModule,
+  socks5Module,
+  tunnelModule,
+];
+
+/** The order of the end: rules go first, then connections may end, then the tunnel that carries them; what watches goes last. */
+export const STOP_ORDER: readonly string[] = ['health-checks', 'proxy', 'socks5', 'tunnel', 'dns', 'kernel', 'admin'];
