@@ -1,5 +1,5 @@
 // Bundles the apps: one file each, tree-shaken and minified, because memory and start-up are features of an edge agent.
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { root } from './toolchain.mjs';
@@ -9,7 +9,6 @@ const entries = readdirSync(join(root, 'apps'))
   .filter(([app, name]) => existsSync(join(root, 'apps', app, 'src', `${name}.ts`)));
 
 const apps = [...new Set(entries.map(([app]) => app))];
-for (const app of apps) rmSync(join(root, 'apps', app, 'dist/chunks'), { recursive: true, force: true });
 
 await Promise.all(
   apps.map((app) =>

@@ -1,16 +1,21 @@
 /**
  * The benchmarks of docs/BENCHMARKS.md, in network namespaces. Every figure stands beside the direct path of the same run.
- * Needs root and Debian's nginx-light, wrk, iperf3 and dnsperf.
+ * Needs root and Debian's nginx-light, wrk, iperf3, dnsperf, haproxy and nebula.
  *
- *   pnpm bench -- [--seconds 5] [--only lan,relayed]
+ *   pnpm bench -- [--seconds 5] [--only lan,relayed,peers]
  */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { benchLan } from './bench/lan.ts';
+import { benchPeers } from './bench/peers.ts';
 import { benchRelayed } from './bench/relayed.ts';
 import { markdown, type Row } from './bench/report.ts';
 
-const benches: Readonly<Record<string, (seconds: number) => Promise<Row[]>>> = { lan: benchLan, relayed: benchRelayed };
+const benches: Readonly<Record<string, (seconds: number) => Promise<Row[]>>> = {
+  lan: benchLan,
+  relayed: benchRelayed,
+  peers: benchPeers,
+};
 
 const { values } = parseArgs({
   options: {
