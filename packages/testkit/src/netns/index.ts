@@ -5,7 +5,15 @@ export { cleanupStaleLabs, LAB_PREFIX } from './names.ts';
 export { LAB_DEFAULTS } from './options.ts';
 export * from './plan.ts';
 export * from './poll.ts';
-export type { ExecOptions, ExecResult, LabProcess, SpawnOptions } from './process.ts';
+export {
+  type ExecOptions,
+  type ExecResult,
+  execCommand,
+  type LabProcess,
+  mustExec,
+  type SpawnOptions,
+  spawnProcess,
+} from './process.ts';
 export { type ResponderOptions, startResponder } from './responder.ts';
 export { labMissing } from './support.ts';
 export { type TallyOptions, tally } from './tally.ts';
