@@ -1,5 +1,11 @@
 import { INITIAL_WINDOW_BYTES, protocolError } from './wire.ts';
 
+/**
+ * Two event loops and what they serve share the cores of a small machine: credit takes this much longer than the path, in
+ * milliseconds. Measured: without it a window stays at 256 KiB on a LAN, and two busy agents wait for credit most of the time.
+ */
+const WAKE_MS = 20;
+
 /** Room that all streams of a session share for windows beyond the initial one. */
 export interface WindowBudget {
   /** Bytes that may still be added to windows. */
@@ -9,7 +15,8 @@ export interface WindowBudget {
 
 /**
  * What the peer may send on one stream. Credit is given back when half of the window has been consumed; a window that is
- * used up within two round trips is too small for the path and doubles, up to the stream's and the session's limits.
+ * used up within two round trips and the time to wake up is too small for the path and doubles, up to the stream's and the
+ * session's limits.
  */
 export class ReceiveWindow {
   private readonly budget: WindowBudget;
@@ -42,7 +49,7 @@ export class ReceiveWindow {
   /** The credit to send now. */
   grant(now: number, rttMs: number | undefined): number {
     let credit = this.consumed;
-    if (rttMs !== undefined && now - this.lastGrantAt < 2 * rttMs) {
+    if (rttMs !== undefined && now - this.lastGrantAt < 2 * rttMs + WAKE_MS) {
       const growth = Math.max(0, Math.min(this.size, this.budget.maxWindowBytes - this.size, this.budget.spareBytes));
       this.budget.spareBytes -= growth;
       this.size += growth;
