@@ -33,6 +33,8 @@ export const CNI_DEFAULTS = {
 export const NETWORK_DEFAULTS = {
   /** The TUN device. */
   tunName: 'edgemesh-tun',
+  /** Our nftables table that gives pods the node's address outside the mesh. */
+  table: 'edgemesh_cni',
   /** Marks our routes in the kernel (`proto 94`, free in rt_protos): nothing else is ever changed or removed. */
   routeProtocol: 94,
   /** Quiet time after a change before routes are planned anew: a node that joins comes as several events. */

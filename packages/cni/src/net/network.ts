@@ -15,7 +15,8 @@ import {
 } from '@edgemesh/core';
 import type { NodeFacts } from '../ipam/node-file.ts';
 import { gatewayOf } from '../ipam/range.ts';
-import { NETWORK_DEFAULTS } from '../options.ts';
+import { CNI_DEFAULTS, NETWORK_DEFAULTS } from '../options.ts';
+import { removeTableScript, renderMasquerade } from './masquerade.ts';
 import { packetMetrics } from './metrics.ts';
 import { lanCandidates, type NetworkPlan, planNetwork } from './planner.ts';
 import { PacketPump } from './pump.ts';
@@ -31,6 +32,8 @@ export interface PodNetworkOptions {
   readonly openPackets: OpenPackets;
   /** Finds nodes on the same LAN. Without it everything goes through the tunnel. */
   readonly probe?: LanProbePort;
+  /** Runs nft scripts: pods then reach the world outside the mesh with the node's address. Without it they need other help. */
+  readonly nft?: (script: string) => Promise<void>;
   /** Tells the plugin about this node: called when it changes. */
   readonly writeNodeFile?: (facts: NodeFacts) => Promise<void>;
   /** MTU for pods, for the plugin. */
@@ -74,6 +77,7 @@ class RoutedPodNetwork implements PodNetwork {
   readonly #undo: (() => void)[] = [];
   #plan: NetworkPlan = { own: [], paths: [], skipped: [], rangesOf: new Map() };
   #facts = '';
+  #masquerade = '';
   #error: string | undefined;
   #settle: Timer | undefined;
   #dirtySince: number | undefined;
@@ -192,10 +196,22 @@ class RoutedPodNetwork implements PodNetwork {
       path.kind === 'lan' ? { cidr: path.cidr, gateway: path.gateway } : { cidr: path.cidr },
     );
     const changed = await routes.apply(wanted, { gateways });
+    await this.#followMasquerade();
     if (changed > 0) {
       this.#changes.add(changed);
       this.#log.info('pod routes changed', { changes: changed, routes: wanted.length });
     }
+  }
+
+  async #followMasquerade(): Promise<void> {
+    const { nft, ranges, tun } = this.#options;
+    if (nft === undefined) return;
+    const mesh = [...[...this.#plan.rangesOf.values()].flat(), ...ranges.cloudCIDR, ...ranges.edgeCIDR];
+    const links = [CNI_DEFAULTS.bridge, tun.name];
+    const script = renderMasquerade(NETWORK_DEFAULTS.table, this.#plan.own, mesh, links);
+    if (script === this.#masquerade) return;
+    await nft(script);
+    this.#masquerade = script;
   }
 
   /** A node whose ranges are not known (any more) keeps those of before: its pods are still there. */
@@ -216,6 +232,8 @@ class RoutedPodNetwork implements PodNetwork {
     for (const timer of [this.#settle, this.#verify, this.#sweep]) timer?.cancel();
     await this.#work;
     this.#pump.close();
-    await this.#options.routes.clear();
+    const { routes, nft } = this.#options;
+    await routes.clear();
+    if (this.#masquerade !== '') await nft?.(removeTableScript(NETWORK_DEFAULTS.table));
   }
 }
