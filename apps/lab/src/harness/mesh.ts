@@ -51,6 +51,7 @@ export interface Status {
     readonly reason?: string;
   }[];
   readonly flows?: { readonly tcp: number; readonly udp: number };
+  readonly details?: Readonly<Record<string, unknown>>;
 }
 
 export interface AgentOptions {
@@ -134,7 +135,7 @@ async function startServer(
   const address = machine.address();
   const child = machine.spawn(process.execPath, [
     app('server'),
-    ...['--listen', '0.0.0.0:20006', '--advertise', address, '--psk-file', psk],
+    ...['--node-name', machine.name, '--listen', '0.0.0.0:20006', '--advertise', address, '--psk-file', psk],
     ...['--data-dir', join(folder, `server-${machine.name}`), ...(options.args ?? [])],
   ]);
   await child.waitForLine(/relay is listening/);

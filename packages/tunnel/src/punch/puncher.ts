@@ -1,26 +1,40 @@
 import type { Duplex } from 'node:stream';
 import { type Clock, type Logger, messageOf, sleep } from '@edgemesh/core';
-import { multiaddr } from '@multiformats/multiaddr';
-import { fromMultiaddr, pickLocalPort, toMultiaddr } from '../control/index.ts';
 import { TunnelError } from '../errors.ts';
-import type { ControlPlane, NodeRecord, RelayState, SocketAddress } from '../types.ts';
-import { decodeHolePunch, encodeHolePunch } from './messages.ts';
-import { type NatKind, natKindOf } from './nat-kind.ts';
-import { type Mapping, observeMapping } from './observe.ts';
-import { openSimultaneously } from './simultaneous-open.ts';
-
-/** DCUtR's CONNECT exchange and its SYNC, each one RPC with a HolePunch message as body. */
-export const PUNCH_CONNECT = 'punch.connect';
-export const PUNCH_SYNC = 'punch.sync';
+import type { ControlPlane, NodeRecord, SocketAddress } from '../types.ts';
+import { type MappedPorts, mapPorts } from './mappings.ts';
+import { encodeHolePunch } from './messages.ts';
+import type { NatKind } from './nat-kind.ts';
+import { addressesIn, encodeConnect, PUNCH_CONNECT, PUNCH_SYNC, PunchResponder } from './responder.ts';
+import { type Opened, openSimultaneously } from './simultaneous-open.ts';
+import { answerTime, comparePeerClock, momentAfterSync, waitUntil } from './timing.ts';
 
 export interface PunchOptions {
   /** Time for the simultaneous open after SYNC, in milliseconds: three transmissions of a SYN. */
   readonly openTimeoutMs: number;
   /** Punches that peers may have under way here at one time. */
   readonly maxInbound: number;
+  /** Resets after which the ports are given up: the NAT that passed the reset on blocks them for some time. */
+  readonly maxRefusals: number;
+  /** Ports that are tried at once against NATs that reset; up to 16, as one message names no more. */
+  readonly burst: number;
+  /** How often that is tried in one punch. */
+  readonly bursts: number;
+  /** Time between two SYNs of a burst, in milliseconds: half the time that a packet needs from NAT to NAT on a LAN. */
+  readonly burstSpacingMs: number;
+  /** Time for a burst, in milliseconds: a round trip over a bad mobile link. */
+  readonly burstTimeoutMs: number;
 }
 
-export const punchDefaults: PunchOptions = { openTimeoutMs: 5_000, maxInbound: 32 };
+export const punchDefaults: PunchOptions = {
+  openTimeoutMs: 5_000,
+  maxInbound: 32,
+  maxRefusals: 4,
+  burst: 16,
+  bursts: 8,
+  burstSpacingMs: 0.1,
+  burstTimeoutMs: 1_000,
+};
 
 export interface PuncherDeps {
   readonly control: Pick<ControlPlane, 'request' | 'handle' | 'relays'>;
@@ -46,27 +60,29 @@ export interface Puncher extends Disposable {
   natKind(): NatKind | undefined;
 }
 
-interface Waiting extends Disposable {
-  readonly mapping: Mapping;
-  readonly peer: SocketAddress;
-}
-
 export function createPuncher(deps: PuncherDeps): Puncher {
   return new HolePuncher(deps);
 }
 
 class HolePuncher implements Puncher {
   readonly #deps: PuncherDeps;
-  /** Peers that have sent CONNECT and not yet SYNC. */
-  readonly #waiting = new Map<string, Waiting>();
   readonly #abort = new AbortController();
-  #inbound = 0;
+  readonly #responder: PunchResponder;
   #natKind: NatKind | undefined;
 
   constructor(deps: PuncherDeps) {
     this.#deps = deps;
-    deps.control.handle(PUNCH_CONNECT, (peerId, body, signal) => this.#onConnect(peerId, body, signal));
-    deps.control.handle(PUNCH_SYNC, async (peerId, body) => this.#onSync(peerId, body));
+    const { control, options, clock, log } = deps;
+    answerTime(control);
+    this.#responder = new PunchResponder({
+      control,
+      mapPort: (signal) => this.#map(1, signal),
+      onPunched: (peerId, socket, peer) => deps.onPunched(peerId, socket, peer),
+      options,
+      clock,
+      log,
+      signal: this.#abort.signal,
+    });
   }
 
   natKind(): NatKind | undefined {
@@ -74,108 +90,86 @@ class HolePuncher implements Puncher {
   }
 
   async punch(record: NodeRecord, signal: AbortSignal): Promise<PunchedSocket> {
-    const { control, clock, options } = this.#deps;
     const whole = AbortSignal.any([signal, this.#abort.signal]);
     await this.#deps.connectPeer(record, whole);
-    using mapping = await this.#observe(whole);
-    const began = clock.now();
-    const hello = encodeHolePunch({ type: 'CONNECT', observed: [toMultiaddr(mapping.observed).bytes] });
-    const reply = await control.request(record.peerId, PUNCH_CONNECT, hello, whole);
-    const roundTripMs = clock.now() - began;
-    const peer = addressIn(reply, 'CONNECT');
+    const { socket, peer } = await this.#punchOnce(record.peerId, whole).catch(async (error: unknown) => {
+      if (!(error instanceof TunnelError) || error.code !== 'refused') throw error;
+      return this.#punchInBursts(record.peerId, whole, error);
+    });
+    return { socket, address: peer };
+  }
+
+  /** One pair of ports: enough for NATs that drop what they do not expect, as the first SYN only opens the door. */
+  async #punchOnce(peerId: string, signal: AbortSignal): Promise<Opened> {
+    const { clock, options } = this.#deps;
+    using ports = await this.#map(1, signal);
+    const { peer, roundTripMs } = await this.#connect(peerId, ports, signal);
     // DCUtR: SYNC takes half a round trip, then both sides dial at once. Its answer only says that it came.
-    const sync = control.request(record.peerId, PUNCH_SYNC, encodeHolePunch({ type: 'SYNC', observed: [] }), whole);
-    sync.catch((error: unknown) => this.#deps.log.debug('SYNC was not answered', { error: messageOf(error) }));
-    await sleep(roundTripMs / 2, clock, whole);
-    const open = AbortSignal.any([whole, AbortSignal.timeout(options.openTimeoutMs)]);
-    return { socket: await openSimultaneously(mapping.localPort, peer, open), address: peer };
+    this.#sync(peerId, undefined, signal);
+    await sleep(roundTripMs / 2, clock, signal);
+    const open = AbortSignal.any([signal, AbortSignal.timeout(options.openTimeoutMs)]);
+    const pair = { localPort: ports.mappings[0]?.localPort ?? 0, peer };
+    return openSimultaneously([pair], { signal: open, maxRefusals: options.maxRefusals, take: 'connected' });
   }
 
-  async #onConnect(peerId: string, body: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {
-    if (this.#inbound >= this.#deps.options.maxInbound) throw new TunnelError('limit', 'too many punches under way');
-    const peer = addressIn(body, 'CONNECT');
-    this.#inbound++;
-    try {
-      const mapping = await this.#observe(AbortSignal.any([signal, this.#abort.signal]));
-      this.#forget(peerId);
-      const timer = this.#deps.clock.after(this.#deps.options.openTimeoutMs, () => this.#forget(peerId));
-      const end = () => {
-        timer.cancel();
-        mapping[Symbol.dispose]();
-      };
-      this.#waiting.set(peerId, { mapping, peer, [Symbol.dispose]: end });
-      return encodeHolePunch({ type: 'CONNECT', observed: [toMultiaddr(mapping.observed).bytes] });
-    } finally {
-      this.#inbound--;
+  /**
+   * NATs that answer an unasked SYN with a reset close the hole again, on both sides: the two SYNs must cross on the wire.
+   * Clocks are compared, and many pairs of ports dial around the agreed moment, one end in the opposite order of the other.
+   */
+  async #punchInBursts(peerId: string, signal: AbortSignal, refused: TunnelError): Promise<Opened> {
+    const { clock, options } = this.#deps;
+    let last = refused;
+    for (let round = 0; round < options.bursts && !signal.aborted; round++) {
+      using ports = await this.#map(options.burst, signal);
+      const { peer } = await this.#connect(peerId, ports, signal);
+      const peerClock = await comparePeerClock(this.#deps.control, peerId, signal);
+      const moment = momentAfterSync(peerClock);
+      this.#sync(peerId, moment + peerClock.offsetMs, signal);
+      await waitUntil(moment, clock, signal);
+      const open = AbortSignal.any([signal, AbortSignal.timeout(options.burstTimeoutMs)]);
+      const pairs = ports.mappings.map(({ localPort }) => ({ localPort, peer }));
+      const { burstSpacingMs: spacingMs } = options;
+      try {
+        return await openSimultaneously(pairs, { signal: open, maxRefusals: 0, spacingMs, take: 'connected' });
+      } catch (error) {
+        if (!(error instanceof TunnelError)) throw error;
+        last = error;
+        this.#deps.log.debug('burst failed', {
+          peer: peerId,
+          round,
+          roundTripMs: peerClock.roundTripMs,
+          error: last.message,
+        });
+      }
     }
+    throw last;
   }
 
-  #onSync(peerId: string, body: Uint8Array): Uint8Array {
-    if (decodeHolePunch(body).type !== 'SYNC') throw new TunnelError('protocol', 'expected SYNC');
-    const waiting = this.#waiting.get(peerId);
-    if (waiting === undefined) throw new TunnelError('protocol', 'SYNC without CONNECT, or too late');
-    this.#waiting.delete(peerId);
-    const open = AbortSignal.any([this.#abort.signal, AbortSignal.timeout(this.#deps.options.openTimeoutMs)]);
-    openSimultaneously(waiting.mapping.localPort, waiting.peer, open)
-      .then(
-        (socket) => this.#deps.onPunched(peerId, socket, waiting.peer),
-        (error: unknown) => this.#deps.log.debug('punch failed', { peer: peerId, error: messageOf(error) }),
-      )
-      .finally(() => waiting[Symbol.dispose]());
-    return new Uint8Array();
+  async #connect(peerId: string, ports: MappedPorts, signal: AbortSignal) {
+    const began = performance.now();
+    const reply = await this.#deps.control.request(peerId, PUNCH_CONNECT, encodeConnect(ports), signal);
+    const [peer] = addressesIn(reply);
+    return { peer: peer as SocketAddress, roundTripMs: performance.now() - began };
   }
 
-  #forget(peerId: string): void {
-    this.#waiting.get(peerId)?.[Symbol.dispose]();
-    this.#waiting.delete(peerId);
+  #sync(peerId: string, fireAt: number | undefined, signal: AbortSignal): void {
+    const body = encodeHolePunch({ type: 'SYNC', observed: [], ...(fireAt === undefined ? {} : { fireAt }) });
+    this.#deps.control
+      .request(peerId, PUNCH_SYNC, body, signal)
+      .catch((error: unknown) => this.#deps.log.debug('SYNC was not answered', { error: messageOf(error) }));
   }
 
-  /** A fresh local port as the nearest relay sees it; a second relay tells whether the NAT is symmetric. */
-  async #observe(signal: AbortSignal): Promise<Mapping> {
-    const [nearest, second] = connectedRelays(this.#deps.control.relays());
-    if (nearest === undefined) throw new TunnelError('unreachable', 'no relay is connected to ask for our mapping');
-    const mapping = await observeMapping(nearest, await pickLocalPort(), signal);
-    const observed = [mapping.observed];
-    if (second !== undefined) {
-      const other = await observeMapping(second, mapping.localPort, signal).catch(() => undefined);
-      if (other !== undefined) observed.push(other.observed);
-      other?.[Symbol.dispose]();
-    }
-    this.#natKind = natKindOf({ local: { host: mapping.localHost, port: mapping.localPort }, observed });
-    if (this.#natKind === 'symmetric') {
-      mapping[Symbol.dispose]();
-      throw new TunnelError(
-        'unreachable',
-        'our NAT gives each destination another port (symmetric): punching cannot work',
-      );
-    }
-    return mapping;
+  async #map(count: number, signal: AbortSignal): Promise<MappedPorts> {
+    const ports = await mapPorts(count, this.#deps.control.relays(), signal);
+    this.#natKind = ports.natKind;
+    if (ports.natKind !== 'symmetric') return ports;
+    ports[Symbol.dispose]();
+    const why = 'our NAT gives each destination another port (symmetric): punching cannot work';
+    throw new TunnelError('unreachable', why);
   }
 
   [Symbol.dispose](): void {
     this.#abort.abort(new TunnelError('closed', 'the tunnel is closing'));
-    for (const peerId of [...this.#waiting.keys()]) this.#forget(peerId);
+    this.#responder[Symbol.dispose]();
   }
-}
-
-function connectedRelays(relays: readonly RelayState[]): SocketAddress[] {
-  return [...relays]
-    .filter((relay) => relay.state === 'connected')
-    .sort((a, b) => (a.rttMs ?? Number.POSITIVE_INFINITY) - (b.rttMs ?? Number.POSITIVE_INFINITY))
-    .flatMap((relay) => relay.connectedAddress ?? []);
-}
-
-/** The first plain TCP address of a CONNECT message. */
-function addressIn(body: Uint8Array, type: 'CONNECT'): SocketAddress {
-  const message = decodeHolePunch(body);
-  if (message.type !== type) throw new TunnelError('protocol', `expected ${type}, got ${message.type}`);
-  for (const bytes of message.observed) {
-    try {
-      const address = fromMultiaddr(multiaddr(bytes));
-      if (address !== undefined && address.port > 0) return address;
-    } catch {
-      throw new TunnelError('protocol', 'malformed HolePunch message: not a multiaddr');
-    }
-  }
-  throw new TunnelError('refused', 'the peer has no observed address');
 }

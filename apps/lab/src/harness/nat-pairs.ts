@@ -1,0 +1,96 @@
+import type { LabPlan, NatKind } from '@edgemesh/testkit/netns';
+import { curl } from './clients.ts';
+import { delayPackets } from './delay.ts';
+import { createMesh, type Mesh, type MeshAgent, POD_IP } from './mesh.ts';
+import { HELLO, labServices } from './services.ts';
+
+/** Two agents, each behind a router of its own, and the path that they must find. */
+export interface NatPair {
+  readonly a: NatKind;
+  readonly b: NatKind;
+  readonly expected: 'punched' | 'relayed' | 'direct';
+  /** The NATs answer unasked SYNs with a reset instead of silence. */
+  readonly unsolicited?: 'reset';
+  /** A second NAT in front of a's. */
+  readonly double?: boolean;
+  /** One-way delay of a's uplink in milliseconds: two SYNs can only cross on a wire that has a length. */
+  readonly delayMs?: number;
+}
+
+/** The NAT matrix. */
+export const natPairs: readonly NatPair[] = [
+  { a: 'portPreserving', b: 'portPreserving', expected: 'punched' },
+  { a: 'portPreserving', b: 'portPreserving', expected: 'punched', unsolicited: 'reset', delayMs: 10 },
+  { a: 'portPreserving', b: 'portPreserving', expected: 'punched', double: true },
+  { a: 'endpointIndependent', b: 'portPreserving', expected: 'punched' },
+  { a: 'firewallOnly', b: 'portPreserving', expected: 'punched' },
+  { a: 'symmetric', b: 'symmetric', expected: 'relayed' },
+];
+
+/** A pair in words. */
+export const natPairName = ({ a, b, unsolicited, double, delayMs }: NatPair): string =>
+  `${a} and ${b}${unsolicited ? ', resetting' : ''}${delayMs ? `, ${delayMs} ms apart` : ''}${double ? ', behind a second NAT' : ''}`;
+
+function planOf(pair: NatPair, relays: number): LabPlan {
+  const reset = pair.unsolicited === undefined ? {} : { unsolicited: pair.unsolicited };
+  const servers = Object.fromEntries(Array.from({ length: relays }, (_, i) => [`server-${i}`, { lan: 'internet' }]));
+  return {
+    hosts: { a: { lan: 'home' }, b: { lan: 'office' }, ...servers },
+    routers: {
+      'nat-a': { lan: 'home', nat: pair.a, ...reset, ...(pair.double || pair.delayMs ? { uplink: 'isp' } : {}) },
+      'nat-b': { lan: 'office', nat: pair.b, ...reset },
+      ...(pair.double && { carrier: { lan: 'isp' } }),
+      ...(pair.delayMs && { carrier: { lan: 'isp', nat: 'routed' as const } }),
+    },
+  };
+}
+
+/** The pair's mesh, running, without any traffic yet. */
+export async function createPairMesh(
+  pair: NatPair,
+  relays: number,
+): Promise<{ mesh: Mesh; a: MeshAgent; b: MeshAgent }> {
+  const mesh = await createMesh(planOf(pair, relays));
+  try {
+    const servers = Array.from({ length: relays }, (_, i) => `server-${i}`);
+    if (pair.delayMs) await delayPackets(mesh.lab.router('carrier'), pair.delayMs);
+    await Promise.all([...servers.map((server) => mesh.server(server)), mesh.backend('b')]);
+    const options = { services: labServices(['b']), relays: servers.map((server) => mesh.host(server).address()) };
+    const [a, b] = await Promise.all([mesh.agent('a', options), mesh.agent('b', options)]);
+    return { mesh, a, b };
+  } catch (error) {
+    await mesh[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+export interface PairOutcome {
+  /** What the first request, made on a cold mesh, brought. */
+  readonly first: Awaited<ReturnType<typeof curl>>;
+  /** Milliseconds from that request to the expected path; undefined when it was not reached within 10 s. */
+  readonly reachedMs: number | undefined;
+  readonly path: string | undefined;
+  /** What the last request brought. */
+  readonly last: Awaited<ReturnType<typeof curl>>;
+  readonly nat: unknown;
+}
+
+/** First traffic through a cold pair, the wait for the expected path, traffic again. */
+export async function runPair(pair: NatPair, { a }: { a: MeshAgent }): Promise<PairOutcome> {
+  const began = performance.now();
+  const first = await curl(a.machine, `http://${HELLO}/`);
+  // Paths are improved while they are used: a slow request keeps the stream open.
+  const busy = a.machine.spawn('curl', ['-s', `http://${HELLO}/slow/9000`]);
+  const status = await a
+    .until(pair.expected, (s) => s.peers.some((p) => p.node === 'b' && p.path === pair.expected), 10_000)
+    .catch(() => undefined);
+  const reachedMs = status && Math.round(performance.now() - began);
+  const last = await curl(a.machine, `http://${HELLO}/`);
+  const end = await a.status();
+  await busy.kill();
+  const path = end.peers.find((p) => p.node === 'b')?.path;
+  return { first, reachedMs, path, last, nat: end.details?.nat };
+}
+
+/** The body that both requests must bring. */
+export const GREETING = `hello from b (${POD_IP})\n`;
