@@ -15,6 +15,7 @@ export { type ApplyReport, createNftTable, type NftTable, type NftTableOptions, 
 export { LINUX_DEFAULTS } from './options.ts';
 export * from './plan.ts';
 export * from './routes/routes.ts';
+export { createShellRunner, type ShellRunner, type ShellRunnerOptions } from './shell-runner.ts';
 export {
   createPodRoutes,
   type PodRouteSpec,

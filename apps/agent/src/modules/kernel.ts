@@ -1,6 +1,6 @@
 import { access, constants } from 'node:fs/promises';
 import type { AgentConfig } from '@edgemesh/config';
-import { createKernelRules } from '@edgemesh/linux';
+import { createKernelRules, createShellRunner } from '@edgemesh/linux';
 import type { AgentModule } from '../context.ts';
 
 /** Where Debian, Alpine and others put nft. */
@@ -30,14 +30,24 @@ export const kernelModule: AgentModule = {
     const { config, log, metrics } = context();
     const { bridgeDeviceName: name, bridgeDeviceIP } = config.commonConfig;
     const { staleAfter } = config.modules.edgeProxy;
-    const kernel = createKernelRules({
-      link: { name, addresses: [bridgeDeviceIP] },
-      ...(staleAfter > 0 && { staleAfterSeconds: staleAfter }),
-      log,
-      metrics,
-    });
-    await kernel.ensureLink();
+    const stack = new AsyncDisposableStack();
+    const runner = stack.use(await createShellRunner());
+    const kernel = stack.use(
+      createKernelRules({
+        runner,
+        link: { name, addresses: [bridgeDeviceIP] },
+        ...(staleAfter > 0 && { staleAfterSeconds: staleAfter }),
+        log,
+        metrics,
+      }),
+    );
+    try {
+      await kernel.ensureLink();
+    } catch (error) {
+      await stack.disposeAsync();
+      throw error;
+    }
     parts.kernel = kernel;
-    return kernel;
+    return stack;
   },
 };
