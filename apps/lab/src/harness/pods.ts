@@ -1,0 +1,70 @@
+import { execCommand, type LabMachine, mustExec, spawnProcess } from '@edgemesh/testkit/netns';
+
+/** Where pods of every node live, as docker would place them: the same everywhere. */
+export const POD_GATEWAY = '172.17.0.1';
+
+/** A bridge for pods on a node, as docker0: the node forwards, and hides pods behind its own address on their way out. */
+export async function preparePods(node: LabMachine, gateway = `${POD_GATEWAY}/16`): Promise<void> {
+  const range = gateway.replace(/\d+\/(\d+)$/, '0/$1');
+  const commands = [
+    'ip link add docker0 type bridge',
+    `ip addr add ${gateway} dev docker0`,
+    'ip link set docker0 up',
+    'sysctl -qw net.ipv4.ip_forward=1',
+    'nft add table ip docker',
+    "nft 'add chain ip docker post { type nat hook postrouting priority 100; }'",
+    `nft 'add rule ip docker post ip saddr ${range} oifname != "docker0" masquerade'`,
+  ];
+  await node.must('sh', ['-ec', commands.join('\n')]);
+}
+
+/** A pod: a network namespace of its own on the node's bridge, which uses the node's resolv.conf. It ends with the lab. */
+export async function startPod(
+  node: LabMachine,
+  name: string,
+  address: string,
+  gateway = POD_GATEWAY,
+): Promise<LabMachine> {
+  const holder = node.spawn('unshare', ['-n', 'sh', '-c', 'echo ready; exec sleep 100000']);
+  await holder.waitForLine('ready');
+  const link = `v${address.split('.').slice(2).join('x')}`;
+  const inside = ['-t', String(holder.pid), '-n', '-m'];
+  await node.must('sh', [
+    '-ec',
+    `ip link add ${link} type veth peer name eth0 netns ${holder.pid}
+     ip link set ${link} master docker0 up
+     bridge link set dev ${link} hairpin on`,
+  ]);
+  await mustExec('nsenter', [
+    ...inside,
+    'sh',
+    '-ec',
+    `ip link set lo up; ip addr add ${address}/16 dev eth0; ip link set eth0 up; ip route add default via ${gateway}`,
+  ]);
+  return {
+    ...node,
+    name,
+    exec: (command, args = [], options) => execCommand('nsenter', [...inside, command, ...args], options),
+    must: (command, args = [], options) => mustExec('nsenter', [...inside, command, ...args], options),
+    spawn: (command, args = [], options) => {
+      const child = spawnProcess('nsenter', [...inside, command, ...args], options);
+      holder.exited.then(
+        () => child.kill('SIGKILL'),
+        () => undefined,
+      );
+      return child;
+    },
+    node: (file, args = [], options) => {
+      const child = spawnProcess(
+        'nsenter',
+        [...inside, process.execPath, '--conditions=@edgemesh/source', file, ...args],
+        options,
+      );
+      holder.exited.then(
+        () => child.kill('SIGKILL'),
+        () => undefined,
+      );
+      return child;
+    },
+  };
+}
