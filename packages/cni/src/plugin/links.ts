@@ -120,14 +120,16 @@ export function podRoutes(addresses: readonly PodAddress[]): CniRoute[] {
  * without teaching pods "shorter" ways, which isolated ports do not let through.
  */
 export function podSettings(link: PodLink): readonly (readonly [path: string, value: string])[] {
-  const v6 = link.addresses.some(({ address }) => address.includes(':'));
-  return [
-    ...['all', 'default'].map((dev) => [`net/ipv4/conf/${dev}/accept_redirects`, '0'] as const),
-    // Addresses are ours alone: waiting for duplicates would cost each pod its first two seconds.
-    ...(v6 ? [[`net/ipv6/conf/${link.podName}/accept_dad`, '0'] as const] : []),
-    ...(v6 ? ['all', 'default'] : []).flatMap((dev) => [
-      [`net/ipv6/conf/${dev}/disable_ipv6`, '0'] as const,
-      [`net/ipv6/conf/${dev}/accept_redirects`, '0'] as const,
-    ]),
-  ];
+  const devices = ['all', 'default', link.podName];
+  const v4 = devices.map((dev) => [`net/ipv4/conf/${dev}/accept_redirects`, '0'] as const);
+  if (!link.addresses.some(({ address }) => address.includes(':'))) return v4;
+  const v6 = devices.flatMap(
+    (dev) =>
+      [
+        [`net/ipv6/conf/${dev}/disable_ipv6`, '0'],
+        [`net/ipv6/conf/${dev}/accept_redirects`, '0'],
+      ] as const,
+  );
+  // Addresses are ours alone: waiting for duplicates would cost each pod its first two seconds.
+  return [...v4, ...v6, [`net/ipv6/conf/${link.podName}/accept_dad`, '0']];
 }
