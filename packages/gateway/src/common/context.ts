@@ -1,0 +1,33 @@
+import type { Catalog, KubeObject, Service } from '@edgemesh/core';
+import type { SecretRef } from '../model.ts';
+import type { GatewayLimits } from '../options.ts';
+import type { ConditionList } from '../read/conditions.ts';
+
+/** What the compilers know about the place they compile for. Data and pure functions. */
+export interface CompileOptions {
+  /** Default `cluster.local`. */
+  readonly clusterDomain?: string;
+  /**
+   * Labels of this gateway, which selectors of Istio Gateways must match. Default: those of the EdgeMesh 1.x gateway's pods,
+   * `kubeedge: edgemesh-gateway` and `app: edgemesh-gateway`.
+   */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** The DestinationRule that binds to a Service (`destinationRuleFor` of @edgemesh/lb). Absent: none ever does. */
+  readonly destinationRule?: (service: Service, catalog: Catalog) => KubeObject | undefined;
+  /** Controller of the GatewayClasses that are ours. Default `edgemesh.kubeedge.io/gateway`. */
+  readonly controllerName?: string;
+  /** Addresses to show in the status of Gateways. */
+  readonly addresses?: readonly string[];
+  readonly limits?: Partial<GatewayLimits>;
+}
+
+/** What one run of the compilers shares. */
+export interface CompileContext {
+  readonly catalog: Catalog;
+  readonly options: CompileOptions;
+  readonly limits: GatewayLimits;
+  readonly clusterDomain: string;
+  readonly conditions: ConditionList;
+  /** Secrets that were looked at, by `namespace/name`. */
+  readonly secrets: Map<string, SecretRef>;
+}
