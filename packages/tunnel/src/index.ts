@@ -1,9 +1,22 @@
+export type { ControlPlaneOptions, ManagedControlPlane, PinConflict, RelayEntry } from './control/index.ts';
 export * from './errors.ts';
 export { createNodeIdentity, loadNodeIdentity, type NodeIdentity } from './identity/index.ts';
-export { controlDefaults, type PathOptions, pathDefaults, type RelayLimits, relayDefaults } from './options.ts';
+export {
+  type ControlTunables,
+  controlDefaults,
+  type PathOptions,
+  pathDefaults,
+  type RelayLimits,
+  relayDefaults,
+  type SessionOptions,
+  sessionDefaults,
+} from './options.ts';
 export type { PathTransition } from './paths/machine.ts';
+export type { NatKind } from './punch/nat-kind.ts';
+export { type PunchOptions, punchDefaults } from './punch/puncher.ts';
 export type { RelayStatus } from './relay/service.ts';
 export { createRelayServer, type RelayServer, type RelayServerOptions } from './relay-server.ts';
 export { readMeshSecrets, readSecretFile } from './secret-file.ts';
-export { createTunnel, type Tunnel, type TunnelDeps, type TunnelOptions } from './tunnel.ts';
+export { createTunnel } from './tunnel.ts';
+export type { Tunnel, TunnelDeps, TunnelOptions } from './tunnel-api.ts';
 export * from './types.ts';

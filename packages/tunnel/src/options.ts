@@ -33,6 +33,10 @@ export interface PathOptions {
   readonly minHealthyMs: number;
   /** Failed punches to a peer after which only a change of the network allows another: one of the NATs is symmetric. */
   readonly maxPunchFailures: number;
+  /** How long the first dial waits for a node that nobody has announced, in milliseconds. */
+  readonly resolveTimeoutMs: number;
+  /** Streams that may wait for the record of one node; more are refused. */
+  readonly maxWaitingStreams: number;
   /** A session without streams for this long is closed, in milliseconds. */
   readonly idleSessionMs: number;
   /** Peers with a session or a search at one time. */
@@ -46,6 +50,8 @@ export const pathDefaults: PathOptions = {
   retryMaxMs: 60_000,
   minHealthyMs: 10_000,
   maxPunchFailures: 4,
+  resolveTimeoutMs: 8_000, // a node that starts now needs some seconds until the relays know it
+  maxWaitingStreams: 1_024,
   idleSessionMs: 600_000,
   maxPeers: 4_096,
 };

@@ -1,5 +1,6 @@
 import { MeshError } from '@edgemesh/core';
-import { createTunnel, type Tunnel, type TunnelDeps, type TunnelOptions } from './tunnel.ts';
+import { createTunnel } from './tunnel.ts';
+import type { Tunnel, TunnelDeps, TunnelOptions } from './tunnel-api.ts';
 
 export type RelayServerOptions = Omit<TunnelOptions, 'session' | 'paths'>;
 

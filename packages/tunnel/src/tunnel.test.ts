@@ -5,7 +5,8 @@ import { type ByteStream, MeshError, silentLogger } from '@edgemesh/core';
 import { createDatagramPair, createStreamPair } from '@edgemesh/testkit/conformance';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createRelayServer } from './relay-server.ts';
-import { createTunnel, type Tunnel, type TunnelOptions } from './tunnel.ts';
+import { createTunnel } from './tunnel.ts';
+import type { Tunnel, TunnelOptions } from './tunnel-api.ts';
 import type { InboundHandler, InboundRequest, SocketAddress } from './types.ts';
 
 const SECRET = 'a secret for tests only';
@@ -51,7 +52,8 @@ async function scope() {
   });
   return {
     folder,
-    relay: async (name = 'relay') => stack.use(await createRelayServer(common(name), { log: silentLogger })),
+    relay: async (more: Partial<TunnelOptions> = {}) =>
+      stack.use(await createRelayServer({ ...common('relay'), ...more }, { log: silentLogger })),
     /** An agent that only relays can reach: it says no address of its own. */
     hidden: async (name: string, relay: SocketAddress, inbound: InboundHandler, more: Partial<TunnelOptions> = {}) =>
       stack.use(
@@ -110,6 +112,20 @@ describe('a tunnel', () => {
     await expect.poll(() => relay.relayStatus()?.circuits, { timeout: 5_000 }).toBe(0);
   });
 
+  it('takes a libp2p circuit where the relay refuses to splice', async () => {
+    const mesh = await scope();
+    const relay = await mesh.relay({ relay: { maxCircuits: 0 } });
+    const [address] = relay.listenAddresses as [SocketAddress];
+    const a = await mesh.hidden('a', address, echo(), { holePunch: false });
+    const b = await mesh.hidden('b', address, echo(), { holePunch: false });
+    const text = 'x'.repeat(500_000);
+    expect(await exchange(a.dial({ nodeName: 'b', address: '10.0.0.1', port: 80 }), text)).toBe(text);
+    expect(a.peers()).toMatchObject([{ node: 'b', path: 'circuit', state: 'active' }]);
+    expect(b.peers()).toMatchObject([{ node: 'a', path: 'circuit', state: 'active' }]);
+    await quiet(a);
+    expect(relay.relayStatus()).toMatchObject({ circuits: 0, pending: 0, bytesRelayed: 0 });
+  });
+
   it('prefers a public address over the relay', async () => {
     const mesh = await scope();
     const relay = await mesh.relay();
@@ -164,7 +180,7 @@ describe('a tunnel', () => {
   it('says that a node is unknown, and what to check', async () => {
     const mesh = await scope();
     const [address] = (await mesh.relay()).listenAddresses as [SocketAddress];
-    const a = await mesh.hidden('a', address, echo());
+    const a = await mesh.hidden('a', address, echo(), { paths: { resolveTimeoutMs: 300 } });
     const lost = exchange(a.dial({ nodeName: 'ghost', address: '10.0.0.1', port: 80 }), 'x');
     await expect(lost).rejects.toMatchObject({
       code: 'unknown-node',

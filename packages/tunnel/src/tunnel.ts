@@ -1,102 +1,29 @@
-import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
 import {
   type ByteStream,
-  type Clock,
   type Datagrams,
-  type Dialer,
   type DialOptions,
   type DialTarget,
-  detach,
-  type Logger,
   MeshError,
-  type Metrics,
   messageOf,
   noMetrics,
   silentLogger,
   systemClock,
   type Timer,
 } from '@edgemesh/core';
-import {
-  type ControlPlaneOptions,
-  createControlPlane,
-  type ManagedControlPlane,
-  writePreamble,
-} from './control/index.ts';
+import { createControlPlane, type ManagedControlPlane } from './control/index.ts';
 import { TunnelError } from './errors.ts';
 import { deriveMeshSecrets, loadNodeIdentity, type MeshSecrets, type NodeIdentity } from './identity/index.ts';
-import { type PathOptions, pathDefaults, type RelayLimits, relayDefaults } from './options.ts';
-import { formatAddress } from './paths/connect.ts';
+import { type PathOptions, pathDefaults } from './options.ts';
+import { assemblePaths, type Paths } from './paths/assembly.ts';
 import { createDeferredDatagrams, createDeferredStream } from './paths/deferred-stream.ts';
 import type { PathTransition } from './paths/machine.ts';
-import { pathOfAddress } from './paths/path-of-address.ts';
-import { type PathStrategy, PeerLink } from './paths/peer-link.ts';
-import { createStrategies, type HandshakeOptions } from './paths/strategies.ts';
+import { PeerLink } from './paths/peer-link.ts';
+import type { ChannelTarget } from './paths/waiting-line.ts';
 import type { NatKind } from './punch/nat-kind.ts';
-import { answerObserve } from './punch/observe.ts';
-import { createPuncher, type Puncher, type PunchOptions, punchDefaults } from './punch/puncher.ts';
-import { createRelayClient, type RelayClient } from './relay/client.ts';
-import { createRelayService, type RelayService, type RelayStatus } from './relay/service.ts';
-import { createSessionTable, type SessionOptions, type SessionTable, secureCarrier } from './session/index.ts';
-import type {
-  Carrier,
-  DataPreamble,
-  InboundHandler,
-  PathKind,
-  PeerStatus,
-  RelayState,
-  SocketAddress,
-} from './types.ts';
-
-export interface TunnelOptions {
-  /** Kubernetes node name; pinned to this node's key by everybody who sees it. */
-  readonly nodeName: string;
-  /** Folder for the node key, pins and the record cache; created when absent. */
-  readonly stateDir: string;
-  /** Mesh secrets: the first is used, all are accepted (rotation). At least one. */
-  readonly secrets: readonly string[];
-  /** Path attempts and retries. */
-  readonly paths?: Partial<PathOptions>;
-  /** Stream and memory limits of the sessions. */
-  readonly session?: Partial<SessionOptions>;
-  /** Open direct paths through NATs where a relay helps. Default true. */
-  readonly holePunch?: boolean;
-  readonly punch?: Partial<PunchOptions>;
-  /** Grants of the relay; with `control.serveRelay` only. */
-  readonly relay?: Partial<RelayLimits>;
-  /** The rest of the control plane's options: listen, relays, advertise, mdns, serveRelay, ... */
-  readonly control: Omit<ControlPlaneOptions, 'identity' | 'secrets' | 'nodeName' | 'stateDir'>;
-}
-
-export interface TunnelDeps {
-  /** Decides what peers may reach here. */
-  readonly inbound: InboundHandler;
-  readonly log?: Logger;
-  readonly metrics?: Metrics;
-  readonly clock?: Clock;
-}
-
-/** Streams to other nodes by node name, whatever lies between. */
-export interface Tunnel extends Dialer, AsyncDisposable {
-  readonly peerId: string;
-  readonly nodeName: string;
-  readonly listenAddresses: readonly SocketAddress[];
-  /** `target.nodeName` is required; streams may be written to before a path exists. */
-  dial(target: DialTarget, options?: DialOptions): ByteStream;
-  openDatagrams(target: DialTarget, options?: DialOptions): Datagrams;
-  /** A channel of IP packets to a node, for the pod network. */
-  openPackets(nodeName: string): Datagrams;
-  peers(): readonly PeerStatus[];
-  relays(): readonly RelayState[];
-  /** What this node relays for others; undefined when it is no relay. */
-  relayStatus(): RelayStatus | undefined;
-  /** What is between this node and the relays; undefined until it mattered. */
-  natKind(): NatKind | undefined;
-  /** The path in use to a node. */
-  pathTo(nodeName: string): PathKind | undefined;
-  onTransition(listener: (nodeName: string, transition: PathTransition) => void): () => void;
-  readonly control: ManagedControlPlane;
-}
+import type { RelayStatus } from './relay/service.ts';
+import { createSessionTable, type SessionTable } from './session/index.ts';
+import type { Tunnel, TunnelDeps, TunnelOptions } from './tunnel-api.ts';
+import type { Carrier, PathKind, PeerStatus, RelayState, SocketAddress } from './types.ts';
 
 /** How often unused links are looked at, in milliseconds. */
 const SWEEP_MS = 5_000;
@@ -132,16 +59,12 @@ class MeshTunnel implements Tunnel {
   readonly peerId: string;
   readonly nodeName: string;
   readonly control: ManagedControlPlane;
-  readonly #parts: Parts;
   readonly #deps: Required<TunnelDeps>;
-  readonly #paths: PathOptions;
+  readonly #options: PathOptions;
   readonly #sessions: SessionTable;
   readonly #links = new Map<string, PeerLink>();
   readonly #listeners = new Set<(nodeName: string, transition: PathTransition) => void>();
-  readonly #relayClient: RelayClient;
-  readonly #relayService: RelayService | undefined;
-  readonly #puncher: Puncher | undefined;
-  readonly #strategies: Readonly<Partial<Record<PathKind, PathStrategy>>>;
+  readonly #paths: Paths;
   readonly #abort = new AbortController();
   readonly #cleanup: (() => void)[] = [];
   readonly #transitions;
@@ -150,50 +73,24 @@ class MeshTunnel implements Tunnel {
 
   constructor(options: TunnelOptions, deps: Required<TunnelDeps>, parts: Parts) {
     const { control, identity } = parts;
-    const { log, metrics, clock } = deps;
     this.peerId = identity.peerId;
     this.nodeName = options.nodeName;
     this.control = control;
-    this.#parts = parts;
     this.#deps = deps;
-    this.#paths = { ...pathDefaults, ...options.paths };
-    this.#transitions = metrics.counter({
+    this.#options = { ...pathDefaults, ...options.paths };
+    this.#transitions = deps.metrics.counter({
       name: 'edgemesh_tunnel_path_transitions_total',
       help: 'Changes of the path to a peer.',
       labels: ['from', 'to'],
     });
-    this.#sessions = createSessionTable({
-      identity,
-      nodeName: options.nodeName,
-      inbound: deps.inbound,
-      options: options.session,
-      log,
-      metrics,
-      clock,
+    this.#sessions = createSessionTable({ ...deps, identity, nodeName: options.nodeName, options: options.session });
+    this.#paths = assemblePaths(options, {
+      ...deps,
+      ...parts,
+      attemptTimeoutMs: this.#options.attemptTimeoutMs,
+      signal: this.#abort.signal,
+      onCarrier: (carrier) => this.#welcome(carrier),
     });
-    this.#relayClient = createRelayClient({
-      control,
-      writePreamble,
-      connectTimeoutMs: this.#paths.attemptTimeoutMs,
-      onIncoming: (from, { socket, remoteAddress, relayPeerId }) => {
-        // A relay that calls for itself is at the other end of this very socket.
-        const path = from === relayPeerId ? 'direct' : 'relayed';
-        detach('called peer', log, this.#secure(socket, { role: 'server', path, remoteAddress, expectedPeerId: from }));
-      },
-    });
-    if (options.control.serveRelay) {
-      const limits = { ...relayDefaults, ...options.relay };
-      this.#relayService = createRelayService({ control, limits, log, metrics, clock });
-    }
-    this.#puncher = options.holePunch === false ? undefined : this.#createPuncher(options);
-    this.#strategies = createStrategies({
-      control,
-      relayClient: this.#relayClient,
-      relayService: this.#relayService,
-      puncher: this.#puncher,
-      handshake: (socket, about, signal) => this.#handshake(socket, about, signal),
-    });
-    control.onDataSocket((socket, preamble) => this.#accept(socket, preamble));
     this.#cleanup.push(
       () => this.#sweepTimer?.cancel(),
       control.onRecord((record) => this.#links.get(record.nodeName)?.learn(record)),
@@ -215,86 +112,24 @@ class MeshTunnel implements Tunnel {
     for (const link of this.#links.values()) link.networkChanged();
   }
 
-  #createPuncher(options: TunnelOptions): Puncher {
-    const { log, clock } = this.#deps;
-    return createPuncher({
-      control: this.control,
-      connectPeer: (record, signal) => this.control.connectPeer(record, signal),
-      onPunched: (peerId, socket, peer) => {
-        const about = {
-          role: 'server',
-          path: 'punched',
-          remoteAddress: formatAddress(peer),
-          expectedPeerId: peerId,
-        } as const;
-        detach('punched peer', log, this.#secure(socket, about));
-      },
-      options: { ...punchDefaults, ...options.punch },
-      clock,
-      log,
-    });
-  }
-
-  #accept(socket: Socket, preamble: DataPreamble): void {
-    if (preamble.kind !== 'direct') {
-      if (this.#relayService === undefined) socket.destroy();
-      else if (preamble.kind === 'ticket') this.#relayService.accept(socket, preamble);
-      else answerObserve(socket, this.#paths.attemptTimeoutMs);
-      return;
-    }
-    const remoteAddress = formatAddress({ host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 });
-    const path = pathOfAddress(socket.remoteAddress);
-    detach('inbound peer', this.#deps.log, this.#secure(socket, { role: 'server', path, remoteAddress }));
-  }
-
-  /** Handshake on a socket that a peer brought; a failure is logged and counted, nobody waits for it. */
-  async #secure(socket: Duplex, about: HandshakeOptions): Promise<void> {
-    try {
-      const carrier = await this.#handshake(socket, about, AbortSignal.timeout(this.#paths.attemptTimeoutMs));
-      this.#sessions.attach(carrier);
-      const link = this.#linkTo(carrier.nodeName);
-      link?.introduce();
-      link?.reconcile();
-    } catch (error) {
-      this.#deps.log.info('a peer did not get in', {
-        from: about.remoteAddress,
-        path: about.path,
-        reason: messageOf(error),
-      });
-    }
-  }
-
-  #handshake(socket: Duplex, about: HandshakeOptions, signal: AbortSignal): Promise<Carrier> {
-    return secureCarrier(socket, {
-      ...about,
-      identity: this.#parts.identity,
-      secrets: this.#parts.secrets,
-      nodeName: this.nodeName,
-      pins: (nodeName, peerId) => this.#checkPin(nodeName, peerId),
-      signal: AbortSignal.any([signal, this.#abort.signal]),
-      timeoutMs: this.#paths.attemptTimeoutMs,
-    });
-  }
-
-  #checkPin(nodeName: string, peerId: string): TunnelError | undefined {
-    const pinned = this.control.pinnedPeer(nodeName);
-    if (pinned === undefined || pinned === peerId) return undefined;
-    return new TunnelError(
-      'identity',
-      `node ${nodeName} is pinned to ${pinned}, but ${peerId} claims its name. If the node was reinstalled, forget its pin.`,
-    );
+  /** A peer that came by itself: its session, and a look for a better way to it. */
+  #welcome(carrier: Carrier): void {
+    this.#sessions.attach(carrier);
+    const link = this.#linkTo(carrier.nodeName);
+    link?.introduce();
+    link?.reconcile();
   }
 
   #linkTo(nodeName: string): PeerLink | undefined {
     const known = this.#links.get(nodeName);
     if (known !== undefined) return known;
-    if (this.#abort.signal.aborted || this.#links.size >= this.#paths.maxPeers) return undefined;
+    if (this.#abort.signal.aborted || this.#links.size >= this.#options.maxPeers) return undefined;
     const link = new PeerLink(nodeName, {
       control: this.control,
       sessions: this.#sessions,
-      servesRelay: this.#relayService !== undefined,
-      strategies: this.#strategies,
-      options: this.#paths,
+      servesRelay: this.#paths.relayService !== undefined,
+      strategies: this.#paths.strategies,
+      options: this.#options,
       clock: this.#deps.clock,
       log: this.#deps.log,
       onTransition: (name, transition) => this.#announce(name, transition),
@@ -319,7 +154,7 @@ class MeshTunnel implements Tunnel {
     const link = this.#linkTo(nodeName);
     if (link !== undefined) return link;
     if (this.#abort.signal.aborted) throw new MeshError('shutdown', 'the tunnel is closing');
-    throw new MeshError('limit', `no room for another peer (maxPeers ${this.#paths.maxPeers})`);
+    throw new MeshError('limit', `no room for another peer (maxPeers ${this.#options.maxPeers})`);
   }
 
   dial(target: DialTarget, options?: DialOptions): ByteStream {
@@ -359,11 +194,11 @@ class MeshTunnel implements Tunnel {
   }
 
   relayStatus(): RelayStatus | undefined {
-    return this.#relayService?.status();
+    return this.#paths.relayService?.status();
   }
 
   natKind(): NatKind | undefined {
-    return this.#puncher?.natKind();
+    return this.#paths.puncher?.natKind();
   }
 
   pathTo(nodeName: string): PathKind | undefined {
@@ -378,7 +213,7 @@ class MeshTunnel implements Tunnel {
   #scheduleSweep(): void {
     this.#sweepTimer = this.#deps.clock.after(SWEEP_MS, () => {
       for (const [name, link] of this.#links) {
-        if (link.sweep() < this.#paths.idleSessionMs) continue;
+        if (link.sweep() < this.#options.idleSessionMs) continue;
         link.close();
         this.#links.delete(name);
         if (link.peerId !== undefined) this.#sessions.close(link.peerId);
@@ -393,16 +228,9 @@ class MeshTunnel implements Tunnel {
     for (const undo of this.#cleanup) undo();
     for (const link of this.#links.values()) link.close();
     await this.#sessions[Symbol.asyncDispose]();
-    this.#puncher?.[Symbol.dispose]();
-    this.#relayService?.[Symbol.dispose]();
+    this.#paths[Symbol.dispose]();
     await this.control[Symbol.asyncDispose]();
   }
-}
-
-interface ChannelTarget {
-  readonly address: string;
-  readonly port: number;
-  readonly kind?: 'udp' | 'packets';
 }
 
 /** What a stream ends with when the tunnel itself cannot help: a full table, or a shutdown. */

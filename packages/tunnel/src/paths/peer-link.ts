@@ -13,13 +13,8 @@ import {
 } from '@edgemesh/core';
 import type { PathOptions } from '../options.ts';
 import type { Carrier, ControlPlane, NodeRecord, PathKind, PeerStatus, Session } from '../types.ts';
-import {
-  createDeferredDatagrams,
-  createDeferredStream,
-  type DeferredDatagrams,
-  type DeferredStream,
-} from './deferred-stream.ts';
 import { initialPathState, type PathEvent, type PathState, type PathTransition, stepPaths } from './machine.ts';
+import { type ChannelTarget, WaitingLine } from './waiting-line.ts';
 
 /** Tries one kind of path to a peer; rejects with TunnelError. */
 export type PathStrategy = (record: NodeRecord, signal: AbortSignal) => Promise<Carrier>;
@@ -43,16 +38,6 @@ export interface PeerLinkDeps {
   onTransition(nodeName: string, transition: PathTransition): void;
 }
 
-type Target = { readonly address: string; readonly port: number; readonly kind?: 'udp' | 'packets' };
-type Waiting =
-  | { readonly target: Target; readonly options: DialOptions | undefined; readonly stream: DeferredStream }
-  | { readonly target: Target; readonly options: DialOptions | undefined; readonly datagrams: DeferredDatagrams };
-
-/** Streams that may wait for the record of a node; more are refused. */
-const MAX_WAITING = 1_024;
-/** How long the first dial waits for a node that nobody has announced, in milliseconds. */
-const RESOLVE_TIMEOUT_MS = 8_000;
-
 /** Everything towards one node: its record, its session, and the search for the best path. */
 export class PeerLink {
   readonly nodeName: string;
@@ -61,7 +46,7 @@ export class PeerLink {
   #record: NodeRecord | undefined;
   #paths: PathState = initialPathState;
   #timer: Timer | undefined;
-  #waiting: Waiting[] = [];
+  readonly #waiting: WaitingLine;
   #resolving = false;
   #reason: string | undefined;
   #lastUsed: number;
@@ -69,6 +54,7 @@ export class PeerLink {
   constructor(nodeName: string, deps: PeerLinkDeps) {
     this.nodeName = nodeName;
     this.#deps = deps;
+    this.#waiting = new WaitingLine(nodeName, deps.options.maxWaitingStreams);
     this.#lastUsed = deps.clock.now();
   }
 
@@ -76,20 +62,20 @@ export class PeerLink {
     return this.#record?.peerId;
   }
 
-  dial(target: Target, options?: DialOptions): ByteStream {
+  dial(target: ChannelTarget, options?: DialOptions): ByteStream {
     const session = this.#use();
     if (session !== undefined) return session.dial(target, options);
-    const stream = createDeferredStream();
-    this.#wait({ target, options, stream });
+    const stream = this.#waiting.dial(target, options);
+    this.#find();
     return stream;
   }
 
-  openDatagrams(target: Target, options?: DialOptions): Datagrams {
+  openDatagrams(target: ChannelTarget, options?: DialOptions): Datagrams {
     const session = this.#use();
     if (session !== undefined) return session.openDatagrams(target, options);
-    const datagrams = createDeferredDatagrams();
-    this.#wait({ target, options, datagrams });
-    return datagrams;
+    const channel = this.#waiting.openDatagrams(target, options);
+    this.#find();
+    return channel;
   }
 
   /** The session to dial on, and a nudge to the path search; undefined while the node's record is not known. */
@@ -107,22 +93,19 @@ export class PeerLink {
     this.#feed({ type: 'wanted', onLan: this.#deps.control.isOnLan(this.#record.peerId) });
   }
 
-  #wait(waiting: Waiting): void {
-    if (this.#abort.signal.aborted || this.#waiting.length >= MAX_WAITING) {
-      const error = new MeshError('limit', `too many streams wait for node ${this.nodeName}`, { retryable: true });
-      failWaiting(waiting, error);
-      return;
-    }
-    this.#waiting.push(waiting);
-    if (this.#resolving) return;
+  /** Looks for the node's record, once at a time. */
+  #find(): void {
+    if (this.#abort.signal.aborted) this.#waiting.failAll(closing());
+    if (this.#abort.signal.aborted || this.#record !== undefined || this.#resolving) return;
     this.#resolving = true;
     detach('resolve node', this.#deps.log, this.#resolve());
   }
 
   async #resolve(): Promise<void> {
     const { clock, control } = this.#deps;
-    const deadline = clock.now() + RESOLVE_TIMEOUT_MS;
-    const signal = AbortSignal.any([this.#abort.signal, AbortSignal.timeout(RESOLVE_TIMEOUT_MS)]);
+    const { resolveTimeoutMs } = this.#deps.options;
+    const deadline = clock.now() + resolveTimeoutMs;
+    const signal = AbortSignal.any([this.#abort.signal, AbortSignal.timeout(resolveTimeoutMs)]);
     let why = 'no relay and nobody on the LAN knows it';
     for (let attempt = 0; this.#record === undefined && clock.now() < deadline && !signal.aborted; attempt++) {
       try {
@@ -168,37 +151,28 @@ export class PeerLink {
     );
   }
 
+  /** Binds what waits to the session, or ends it when the node was not found. */
   #flush(why: string): void {
-    const waiting = this.#waiting;
-    if (waiting.length === 0) return;
-    if (this.#record === undefined) {
-      if (this.#resolving) return;
-      this.#reason = `node ${this.nodeName} is unknown: ${why}`;
-    }
-    this.#waiting = [];
+    if (this.#waiting.length === 0 || (this.#record === undefined && this.#resolving)) return;
+    if (this.#record === undefined) this.#reason = `node ${this.nodeName} is unknown: ${why}`;
     let session: Session | undefined;
     try {
       session = this.#use();
     } catch (error) {
       this.#reason = messageOf(error); // the session table is full
     }
-    const unknown = new MeshError(
-      'unknown-node',
-      `${this.#reason ?? 'the node is unknown'}. Is its agent running, with the same mesh secret and a relay in common?`,
-      { retryable: true },
-    );
-    for (const item of waiting) {
-      if (session === undefined) failWaiting(item, unknown);
-      else if ('stream' in item) item.stream.bind(session.dial(item.target, item.options));
-      else item.datagrams.bind(session.openDatagrams(item.target, item.options));
+    if (session !== undefined) {
+      this.#waiting.bindAll(session);
+      return;
     }
+    const advice = 'Is its agent running, with the same mesh secret and a relay in common?';
+    const message = `${this.#reason ?? 'the node is unknown'}. ${advice}`;
+    this.#waiting.failAll(new MeshError('unknown-node', message, { retryable: true }));
   }
 
   /** A peer that called is known by its session; its record tells where else it may be reached. */
   introduce(): void {
-    if (this.#record !== undefined || this.#resolving) return;
-    this.#resolving = true;
-    detach('resolve node', this.#deps.log, this.#resolve());
+    this.#find();
   }
 
   /** Brings the machine in line with what the session table says; called on each change of this peer's session. */
@@ -279,10 +253,9 @@ export class PeerLink {
   }
 
   close(): void {
-    this.#abort.abort(new MeshError('shutdown', 'the tunnel is closing'));
+    this.#abort.abort(closing());
     this.#timer?.cancel();
-    const error = new MeshError('shutdown', 'the tunnel is closing');
-    for (const item of this.#waiting.splice(0)) failWaiting(item, error);
+    this.#waiting.failAll(closing());
   }
 }
 
@@ -291,7 +264,6 @@ function whereabouts({ peerId, lanAddresses, publicAddresses, relays, capabiliti
   return JSON.stringify([peerId, lanAddresses, publicAddresses, relays, capabilities]);
 }
 
-function failWaiting(item: Waiting, error: MeshError): void {
-  if ('stream' in item) item.stream.fail(error);
-  else item.datagrams.fail(error);
+function closing(): MeshError {
+  return new MeshError('shutdown', 'the tunnel is closing');
 }

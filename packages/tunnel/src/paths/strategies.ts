@@ -6,18 +6,10 @@ import type { RelayService } from '../relay/service.ts';
 import type { Carrier, NodeRecord, PathKind } from '../types.ts';
 import { connectFirst, formatAddress } from './connect.ts';
 import type { PathStrategy } from './peer-link.ts';
-
-/** What a handshake is told about its socket. */
-export interface HandshakeOptions {
-  readonly role: 'client' | 'server';
-  readonly path: PathKind;
-  readonly remoteAddress: string;
-  readonly expectedPeerId?: string;
-  readonly expectedNodeName?: string;
-}
+import { CIRCUIT_ADDRESS, type HandshakeOptions } from './reception.ts';
 
 export interface StrategyDeps {
-  readonly control: Pick<ManagedControlPlane, 'peerId'>;
+  readonly control: Pick<ManagedControlPlane, 'peerId' | 'openCircuit'>;
   readonly relayClient: RelayClient;
   /** Only where this node relays. */
   readonly relayService: RelayService | undefined;
@@ -50,11 +42,15 @@ export function createStrategies(deps: StrategyDeps): Readonly<Partial<Record<Pa
     const { socket, remoteAddress } = await deps.relayClient.connect(record.peerId, record.relays, signal);
     return secure(socket, 'relayed', remoteAddress, record, signal);
   };
+  const circuit: PathStrategy = async (record, signal) => {
+    const stream = await deps.control.openCircuit(record, signal);
+    return secure(stream, 'circuit', CIRCUIT_ADDRESS, record, signal);
+  };
   const { puncher } = deps;
-  if (puncher === undefined) return { lan: dial('lan'), direct, relayed };
+  if (puncher === undefined) return { lan: dial('lan'), direct, relayed, circuit };
   const punched: PathStrategy = async (record, signal) => {
     const { socket, address } = await puncher.punch(record, signal);
     return secure(socket, 'punched', formatAddress(address), record, signal);
   };
-  return { lan: dial('lan'), direct, punched, relayed };
+  return { lan: dial('lan'), direct, punched, relayed, circuit };
 }

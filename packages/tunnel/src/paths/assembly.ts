@@ -1,0 +1,81 @@
+import type { Clock, Logger, Metrics } from '@edgemesh/core';
+import { type ManagedControlPlane, writePreamble } from '../control/index.ts';
+import type { MeshSecrets, NodeIdentity } from '../identity/index.ts';
+import { relayDefaults } from '../options.ts';
+import { createPuncher, type Puncher, punchDefaults } from '../punch/puncher.ts';
+import { createRelayClient } from '../relay/client.ts';
+import { createRelayService, type RelayService } from '../relay/service.ts';
+import type { TunnelOptions } from '../tunnel-api.ts';
+import type { Carrier, PathKind } from '../types.ts';
+import type { PathStrategy } from './peer-link.ts';
+import { Reception } from './reception.ts';
+import { createStrategies } from './strategies.ts';
+
+export interface PathsDeps {
+  readonly control: ManagedControlPlane;
+  readonly identity: NodeIdentity;
+  readonly secrets: MeshSecrets;
+  /** Time for one attempt, in milliseconds. */
+  readonly attemptTimeoutMs: number;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  /** Aborted when the tunnel closes. */
+  readonly signal: AbortSignal;
+  /** A peer that came by itself. */
+  onCarrier(carrier: Carrier): void;
+}
+
+/** All ways from and to this node. */
+export interface Paths extends Disposable {
+  readonly strategies: Readonly<Partial<Record<PathKind, PathStrategy>>>;
+  /** Undefined with `holePunch: false`. */
+  readonly puncher: Puncher | undefined;
+  /** Undefined where this node does not relay. */
+  readonly relayService: RelayService | undefined;
+}
+
+/** Wires the ways out (strategies) and the ways in (reception) to the control plane. */
+export function assemblePaths(options: TunnelOptions, deps: PathsDeps): Paths {
+  const { control, log, metrics, clock, attemptTimeoutMs } = deps;
+  const limits = { ...relayDefaults, ...options.relay };
+  const relayService = options.control.serveRelay
+    ? createRelayService({ control, limits, log, metrics, clock })
+    : undefined;
+  const reception = new Reception({ ...deps, relayService, timeoutMs: attemptTimeoutMs });
+  const relayClient = createRelayClient({
+    control,
+    writePreamble,
+    connectTimeoutMs: attemptTimeoutMs,
+    onIncoming: (from, relayed) => reception.acceptRelayed(from, relayed),
+  });
+  const puncher =
+    options.holePunch === false
+      ? undefined
+      : createPuncher({
+          control,
+          connectPeer: (record, signal) => control.connectPeer(record, signal),
+          onPunched: (peerId, socket, peer) => reception.acceptPunched(peerId, socket, peer),
+          options: { ...punchDefaults, ...options.punch },
+          clock,
+          log,
+        });
+  control.onCircuit((stream, peerId) => reception.acceptCircuit(stream, peerId));
+  control.onDataSocket((socket, preamble) => reception.acceptData(socket, preamble));
+  const strategies = createStrategies({
+    control,
+    relayClient,
+    relayService,
+    puncher,
+    handshake: (socket, about, signal) => reception.handshake(socket, about, signal),
+  });
+  return {
+    strategies,
+    puncher,
+    relayService,
+    [Symbol.dispose]() {
+      puncher?.[Symbol.dispose]();
+      relayService?.[Symbol.dispose]();
+    },
+  };
+}
