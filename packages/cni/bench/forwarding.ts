@@ -1,0 +1,158 @@
+/**
+ * Pod to pod between two nodes, all on this machine: by the wire alone, by direct routes, over the tunnel, and Nebula where it
+ * is installed. Root; everything happens in network namespaces of its own.
+ *
+ *   node --conditions=@edgemesh/source packages/cni/bench/forwarding.ts [seconds]
+ *
+ * Needs the bundled plugin (apps/cni/dist/main.js), iperf3 and ping.
+ */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createLab, type Lab, type LabMachine, pollUntil } from '@edgemesh/testkit/netns';
+import { type LabNode, nodeSpec, startNode, startRelay } from '../../../apps/cni/src/testing/mesh.ts';
+
+const seconds = process.argv[2] ?? '4';
+type Run = (command: string, ...args: string[]) => Promise<{ stdout: string; code: number }>;
+
+interface Numbers {
+  readonly oneStream: number;
+  readonly fourStreams: number;
+  readonly pingMs: number;
+}
+
+const rounded = (n: number) => Math.round(n * 1000) / 1000;
+
+async function iperf(client: Run, server: Run, address: string, ...more: string[]): Promise<number> {
+  const listening = server('timeout', '60', 'iperf3', '-s', '-1');
+  await pollUntil(async () => (await server('ss', '-Htln')).stdout.includes(':5201'));
+  const { stdout } = await client('iperf3', '-c', address, '-t', seconds, '-J', ...more);
+  await listening;
+  const { end } = JSON.parse(stdout) as { end?: { sum_received?: { bits_per_second: number } } };
+  return Math.round((end?.sum_received?.bits_per_second ?? 0) / 1e6);
+}
+
+async function ping(client: Run, address: string, count = '200', interval = '0.005'): Promise<number> {
+  const { stdout } = await client('ping', '-q', '-c', count, '-i', interval, '-W', '3', address);
+  return rounded(Number(/= [\d.]+\/([\d.]+)/.exec(stdout)?.[1] ?? Number.NaN));
+}
+
+async function measure(client: Run, server: Run, address: string): Promise<Numbers> {
+  await pollUntil(async () => (await client('ping', '-c', '1', '-W', '1', address)).code === 0, { timeoutMs: 20_000 });
+  const pingMs = await ping(client, address);
+  return {
+    oneStream: await iperf(client, server, address),
+    fourStreams: await iperf(client, server, address, '-P', '4'),
+    pingMs,
+  };
+}
+
+const onHost =
+  (host: LabMachine): Run =>
+  (command, ...args) =>
+    host.exec(command, args, { timeoutMs: 90_000 });
+const inPod =
+  (node: LabNode): Run =>
+  (command, ...args) =>
+    node.runtime.exec('pod', command, ...args);
+
+interface Pair {
+  readonly left: LabNode;
+  readonly right: LabNode;
+  readonly address: string;
+}
+
+/** Two nodes with a pod each; with `probe` they find out that they share a LAN. */
+async function withNodes<T>(lab: Lab, folder: string, probe: boolean, work: (pair: Pair) => Promise<T>): Promise<T> {
+  const hosts = [lab.host('left'), lab.host('right')] as const;
+  const nodes = [nodeSpec(hosts[0], 1, false), nodeSpec(hosts[1], 2, false)];
+  const relays = [`${lab.host('cloud').address()}:20006`];
+  const [left, right] = (await Promise.all(
+    hosts.map((host) =>
+      startNode({ host, folder, prefix: `${lab.prefix}${host.name}-`, nodes, relays, more: { probe } }),
+    ),
+  )) as [LabNode, LabNode];
+  try {
+    await left.runtime.add('pod');
+    const pod = await right.runtime.add('pod');
+    const kind = probe ? 'lan' : 'tunnel';
+    await pollUntil(async () =>
+      (await left.status()).paths.every((path) => path.kind === kind || path.cidr.includes(':')),
+    );
+    return await work({ left, right, address: pod.ip() });
+  } finally {
+    for (const node of [left, right]) {
+      await node.runtime.remove('pod');
+      await node.process.kill();
+    }
+  }
+}
+
+/** Round trips while one stream fills a link of 50 Mbit/s. */
+async function underLoad(lab: Lab, { left, right, address }: Pair): Promise<object> {
+  await Promise.all(['left', 'right'].map((name) => lab.host(name).limit({ mbitPerSecond: 50, latencyMs: 20 })));
+  const idleMs = await ping(inPod(left), address, '20', '0.1');
+  const wireMs = await ping(onHost(lab.host('left')), lab.host('right').address(), '20', '0.1');
+  const bulk = iperf(inPod(left), inPod(right), address);
+  await pollUntil(async () => (await inPod(left)('ss', '-Htn')).stdout.includes(':5201'));
+  const loadedMs = await ping(inPod(left), address, `${Math.round(Number(seconds) * 8)}`, '0.1');
+  const mbit = await bulk;
+  await Promise.all(['left', 'right'].map((name) => lab.host(name).limit(undefined)));
+  return { mbit, idleMs, wireMs, loadedMs };
+}
+
+async function nebula(lab: Lab, folder: string): Promise<Numbers | undefined> {
+  const [left, right] = [lab.host('left'), lab.host('right')];
+  if ((await left.exec('sh', ['-c', 'command -v nebula nebula-cert'])).code !== 0) return undefined;
+  const cert = (...args: string[]) => left.must('sh', ['-c', `cd ${folder} && nebula-cert ${args.join(' ')}`]);
+  await cert('ca', '-name', 'bench');
+  const config = (name: string, other: LabMachine, otherIp: string, lighthouse: boolean) => `
+pki: { ca: ${folder}/ca.crt, cert: ${folder}/${name}.crt, key: ${folder}/${name}.key }
+static_host_map: { "${otherIp}": ["${other.address()}:4242"] }
+lighthouse: { am_lighthouse: ${lighthouse}, hosts: [${lighthouse ? '' : `"${otherIp}"`}] }
+listen: { host: 0.0.0.0, port: 4242 }
+tun: { dev: neb0, mtu: 1300 }
+firewall: { outbound: [{ port: any, proto: any, host: any }], inbound: [{ port: any, proto: any, host: any }] }
+`;
+  await cert('sign', '-name', 'left', '-ip', '10.66.0.1/24');
+  await cert('sign', '-name', 'right', '-ip', '10.66.0.2/24');
+  await writeFile(join(folder, 'left.yml'), config('left', right, '10.66.0.2', true));
+  await writeFile(join(folder, 'right.yml'), config('right', left, '10.66.0.1', false));
+  const running = [
+    left.spawn('nebula', ['-config', join(folder, 'left.yml')]),
+    right.spawn('nebula', ['-config', join(folder, 'right.yml')]),
+  ];
+  try {
+    return await measure(onHost(left), onHost(right), '10.66.0.2');
+  } finally {
+    await Promise.all(running.map((child) => child.kill()));
+  }
+}
+
+const lab = await createLab({
+  hosts: { left: { lan: 'internet' }, right: { lan: 'internet' }, cloud: { lan: 'internet' } },
+});
+const folder = await mkdtemp(join(tmpdir(), 'cni-bench-'));
+try {
+  const [left, right] = [lab.host('left'), lab.host('right')];
+  await startRelay(lab.host('cloud'), folder);
+  const wire = await measure(onHost(left), onHost(right), right.address());
+  const lan = await withNodes(lab, folder, true, ({ left: a, right: b, address }) =>
+    measure(inPod(a), inPod(b), address),
+  );
+  const { tunnel, loaded, path } = await withNodes(lab, folder, false, async (pair) => ({
+    tunnel: await measure(inPod(pair.left), inPod(pair.right), pair.address),
+    path: (await pair.left.status()).peers[0]?.path,
+    loaded: await underLoad(lab, pair),
+  }));
+  const other = await nebula(lab, folder);
+  console.log(JSON.stringify({ wire, lan, tunnel, path, loaded, nebula: other }, null, 1));
+  console.log(
+    `LAN path: ${rounded(lan.oneStream / wire.oneStream)} of the wire; tunnel: ${rounded(tunnel.oneStream / wire.oneStream)} of the wire`,
+  );
+  if (other !== undefined) console.log(`tunnel: ${rounded(tunnel.oneStream / other.oneStream)} times Nebula`);
+  console.log(`ping over the tunnel: ${rounded(tunnel.pingMs - wire.pingMs)} ms more than the wire`);
+} finally {
+  await lab[Symbol.asyncDispose]();
+  await rm(folder, { recursive: true });
+}
