@@ -4,6 +4,8 @@ import { type Clock, type Logger, messageOf, type Timer } from '@edgemesh/core';
 export interface OpenListener extends AsyncDisposable {
   readonly address: string;
   readonly port: number;
+  /** Accepts no more and lets what it carries come to its end, whenever that is. Absent: closing ends all at once. */
+  retire?(): Promise<void>;
 }
 
 /** How listeners are opened, and how many. */
@@ -39,11 +41,15 @@ export interface ListenerSet<Spec> extends AsyncDisposable {
   readonly problems: readonly string[];
 }
 
-/** Makes an empty set; disposing it closes every listener and waits for them. */
+/**
+ * Makes an empty set. A listener that is no longer wanted retires: connections of a Service that was deleted go on, as they do with
+ * kube-proxy. Disposing closes every listener, retired ones too, and waits for them.
+ */
 export function createListenerSet<Spec>(options: ListenerSetOptions<Spec>): ListenerSet<Spec> {
   const { log, clock } = options;
   const entries = new Map<string, Entry<Spec>>();
   const closing = new Set<Promise<void>>();
+  const retired = new Set<OpenListener>();
   let overflow: string | undefined;
   let retry: Timer | undefined;
   let stopped = false;
@@ -91,10 +97,17 @@ export function createListenerSet<Spec>(options: ListenerSetOptions<Spec>): List
     retry?.cancel();
     retry = stopped ? undefined : clock.after(0, retryFailed);
     const work = entry.opening
-      .then((listener) => listener?.[Symbol.asyncDispose]())
+      .then((listener) => (listener === undefined || stopped ? listener?.[Symbol.asyncDispose]() : end(listener)))
       .catch((error: unknown) => log.error('listener not closed', { listener: key, error: messageOf(error) }))
       .finally(() => closing.delete(work));
     closing.add(work);
+  };
+
+  const end = async (listener: OpenListener) => {
+    if (listener.retire === undefined) return listener[Symbol.asyncDispose]();
+    retired.add(listener);
+    await listener.retire();
+    retired.delete(listener);
   };
 
   return {
@@ -130,6 +143,7 @@ export function createListenerSet<Spec>(options: ListenerSetOptions<Spec>): List
       stopped = true;
       retry?.cancel();
       for (const [key, entry] of entries) close(key, entry);
+      await Promise.all([...retired].map((listener) => listener[Symbol.asyncDispose]()));
       await Promise.all(closing);
     },
   };

@@ -21,7 +21,7 @@ import { createProxyMetrics } from './metrics.ts';
 import { PROXY_DEFAULTS } from './options.ts';
 import { type Balancing, ServiceUpstream } from './service-upstream.ts';
 import { createTcpProxy } from './tcp-proxy.ts';
-import { createUdpProxy } from './udp-proxy.ts';
+import { createUdpProxy, type UdpProxy } from './udp-proxy.ts';
 import type { Upstream } from './upstream.ts';
 
 /**
@@ -136,6 +136,14 @@ export async function createServiceProxy(options: ServiceProxyOptions, deps: Ser
     log,
     clock,
   });
+  /** A UDP client that goes on sending must not stay with an endpoint that has left. */
+  const recheckFlows = (changed: ReadonlySet<ServiceId>) => {
+    for (const [, { service, port, protocol }, listener] of set.open()) {
+      if (protocol !== 'UDP' || !changed.has(service)) continue;
+      const now = upstreams.get(`${service} ${port.name} ${protocol}`);
+      (listener as UdpProxy).recheck((endpoint) => now?.has(endpoint) ?? false);
+    }
+  };
   const include = options.include ?? (() => true);
   const wanted = () => set.want(wantedListeners(catalog.current.services.values(), listeners, include));
   const unsubscribe = catalog.subscribe((current, change) => {
@@ -145,6 +153,7 @@ export async function createServiceProxy(options: ServiceProxyOptions, deps: Ser
       if (change.services.has(id) && !hasPort(current.services.get(id), portName, protocol)) upstreams.delete(key);
     }
     wanted();
+    recheckFlows(change.services);
   });
   wanted();
   await set.settled();

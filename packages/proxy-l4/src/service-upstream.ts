@@ -1,13 +1,14 @@
-import type {
-  Balancer,
-  CatalogView,
-  Endpoint,
-  Flow,
-  Outcome,
-  Protocol,
-  Service,
-  ServiceId,
-  ServicePort,
+import {
+  type Balancer,
+  type CatalogView,
+  type Endpoint,
+  endpointKey,
+  type Flow,
+  type Outcome,
+  type Protocol,
+  type Service,
+  type ServiceId,
+  type ServicePort,
 } from '@edgemesh/core';
 import type { Upstream } from './upstream.ts';
 
@@ -18,6 +19,8 @@ export interface Balancing {
   createBalancer(service: Service, port: ServicePort): Balancer;
   /** The endpoints that may serve the port for traffic from this node. */
   eligible(service: Service, endpoints: readonly Endpoint[], port: ServicePort): readonly Endpoint[];
+  /** Endpoints to try when none of the eligible ones is left (those that the kernel serves, for example). Default: none. */
+  reserve?(service: Service, endpoints: readonly Endpoint[], port: ServicePort): readonly Endpoint[];
 }
 
 const NONE: readonly Endpoint[] = [];
@@ -37,6 +40,7 @@ export class ServiceUpstream implements Upstream {
   private policyKey: string | undefined;
   private balancer: Balancer | undefined;
   private candidates: readonly Endpoint[] = NONE;
+  private reserve: readonly Endpoint[] = NONE;
 
   constructor(
     key: { readonly id: ServiceId; readonly portName: string; readonly protocol: Protocol },
@@ -53,7 +57,9 @@ export class ServiceUpstream implements Upstream {
 
   pick(flow: Flow, exclude?: ReadonlySet<string>): Endpoint | undefined {
     this.refresh();
-    return this.balancer?.pick(this.candidates, flow, exclude);
+    const { balancer } = this;
+    const picked = balancer?.pick(this.candidates, flow, exclude);
+    return picked === undefined && this.reserve.length > 0 ? balancer?.pick(this.reserve, flow, exclude) : picked;
   }
 
   report(endpoint: Endpoint, outcome: Outcome): void {
@@ -74,6 +80,14 @@ export class ServiceUpstream implements Upstream {
     return this.candidates;
   }
 
+  /** True when the endpoint may serve the port, as of the current catalog. */
+  has(endpoint: Endpoint): boolean {
+    this.refresh();
+    const key = endpointKey(endpoint);
+    const isIt = (other: Endpoint) => endpointKey(other) === key;
+    return this.candidates.some(isIt) || this.reserve.some(isIt);
+  }
+
   private refresh(): void {
     const { current } = this.catalog;
     if (current === this.seen) return;
@@ -84,6 +98,7 @@ export class ServiceUpstream implements Upstream {
       this.balancer = undefined;
       this.policyKey = undefined;
       this.candidates = NONE;
+      this.reserve = NONE;
       return;
     }
     const policyKey = this.balancing.policyKey(service, port);
@@ -91,8 +106,11 @@ export class ServiceUpstream implements Upstream {
       this.balancer = this.balancing.createBalancer(service, port);
       this.policyKey = policyKey;
     }
-    const next = this.balancing.eligible(service, current.endpoints.get(this.id) ?? NONE, port);
+    const endpoints = current.endpoints.get(this.id) ?? NONE;
+    const next = this.balancing.eligible(service, endpoints, port);
     if (!sameMembers(this.candidates, next)) this.candidates = next;
+    const reserve = this.balancing.reserve?.(service, endpoints, port) ?? NONE;
+    if (!sameMembers(this.reserve, reserve)) this.reserve = reserve;
   }
 }
 

@@ -37,6 +37,8 @@ export interface TcpListener extends AsyncDisposable {
   readonly address: string;
   readonly port: number;
   readonly active: number;
+  /** Accepts no more and lets connections go on for as long as they like. Resolves after the last one has ended. */
+  retire(): Promise<void>;
 }
 
 /** Listens and hands out accepted sockets within the budget; what exceeds it is reset at once. Rejects with ProxyError. */
@@ -77,9 +79,14 @@ export async function createTcpListener(options: TcpListenerOptions, deps: TcpLi
   server.on('error', (error) => log.warn('accepting a connection failed', { error: messageOf(error) }));
   const bound = server.address() as AddressInfo;
 
+  let retirement: Promise<void> | undefined;
+  const retire = () => {
+    retirement ??= new Promise<void>((resolve) => server.close(() => resolve()));
+    return retirement;
+  };
   let disposal: Promise<void> | undefined;
   const dispose = async () => {
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    const closed = retire();
     if (connections.size > 0) {
       await new Promise<void>((resolve) => {
         const timer = deps.clock.after(options.drainMs ?? PROXY_DEFAULTS.drainMs, () => {
@@ -100,6 +107,7 @@ export async function createTcpListener(options: TcpListenerOptions, deps: TcpLi
     get active() {
       return connections.size;
     },
+    retire,
     [Symbol.asyncDispose]() {
       disposal ??= dispose();
       return disposal;

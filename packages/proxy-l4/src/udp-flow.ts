@@ -26,6 +26,7 @@ export class UdpFlow {
   private readonly upstream: Upstream;
   private readonly deps: UdpFlowDeps;
   private channel: Datagrams | undefined;
+  private current: Endpoint | undefined;
   private answered: boolean = false;
   private over: boolean = false;
   private attempts = 0;
@@ -40,12 +41,18 @@ export class UdpFlow {
     this.lastUsed = deps.now();
   }
 
+  /** Where its datagrams go. */
+  get endpoint(): Endpoint | undefined {
+    return this.current;
+  }
+
   /** Opens the channel. False: there is no endpoint. */
   open(): boolean {
     const flow: Flow = { sourceIp: this.client.address };
     const endpoint = this.upstream.pick(flow, this.tried);
     if (endpoint === undefined) return false;
     this.attempts++;
+    this.current = endpoint;
     this.upstream.begin?.(endpoint);
     const channel = this.deps.dialer.openDatagrams(endpoint, { clientAddress: this.client.address });
     this.channel = channel;

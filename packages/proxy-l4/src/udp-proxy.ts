@@ -2,6 +2,7 @@ import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import {
   type Clock,
   type Dialer,
+  type Endpoint,
   ipVersion,
   type Logger,
   type Metrics,
@@ -48,6 +49,8 @@ export interface UdpProxy extends AsyncDisposable {
   readonly port: number;
   /** Flows at this moment. */
   readonly active: number;
+  /** Ends flows whose endpoint is no longer right; the next datagram of such a client opens another one. */
+  recheck(isCurrent: (endpoint: Endpoint) => boolean): void;
 }
 
 /** Flows by client, in the order of use as far as a quarter of the idle time tells them apart. */
@@ -134,6 +137,12 @@ class UdpListener implements UdpProxy {
       this.socket.close(() => resolve());
     });
     return this.disposal;
+  }
+
+  recheck(isCurrent: (endpoint: Endpoint) => boolean): void {
+    for (const flow of this.table.all()) {
+      if (flow.endpoint !== undefined && !isCurrent(flow.endpoint)) flow.close('endpoint-gone');
+    }
   }
 
   private received(payload: Uint8Array, from: RemoteInfo): void {
