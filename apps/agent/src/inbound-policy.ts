@@ -1,11 +1,13 @@
 import {
   type Catalog,
   type CatalogView,
+  type Clock,
   type Dialer,
   type Endpoint,
   MeshError,
   type Metrics,
   type ServiceId,
+  systemClock,
 } from '@edgemesh/core';
 import type { InboundHandler, InboundRequest } from '@edgemesh/tunnel';
 
@@ -18,7 +20,14 @@ export interface InboundPolicyOptions {
   /** Beyond endpoints: what the configuration opens, SSH for SOCKS users for example. */
   readonly alsoAllowed?: (request: InboundRequest) => boolean;
   readonly metrics: Metrics;
+  readonly clock?: Clock;
 }
+
+/**
+ * How long an endpoint that has left may still be reached, in milliseconds: peers hear of it later than we do, by seconds where
+ * their list comes through a slow link, and a pod serves until the end of its grace period (30 s by default).
+ */
+const LEFT_GRACE_MS = 30_000;
 
 type Key = `${'TCP' | 'UDP'} ${string} ${number}`;
 
@@ -27,7 +36,7 @@ type Key = `${'TCP' | 'UDP'} ${string} ${number}`;
  * opens. Everything else is refused with a reason that says what to look at, and counted.
  */
 export function createInboundPolicy(options: InboundPolicyOptions): InboundHandler & Disposable {
-  const allowed = new AllowedEndpoints(options.view, options.nodeName);
+  const allowed = new AllowedEndpoints(options.view, options.nodeName, options.clock ?? systemClock);
   const refused = options.metrics.counter({
     name: 'edgemesh_inbound_refused_total',
     help: 'Streams of peers to targets that this node does not serve.',
@@ -57,10 +66,14 @@ class AllowedEndpoints implements Disposable {
   readonly #byService = new Map<ServiceId, readonly Key[]>();
   /** How many Services have this endpoint. */
   readonly #counts = new Map<Key, number>();
+  /** Endpoints that have left a short while ago, and until when they count; oldest first. */
+  readonly #left = new Map<Key, number>();
+  readonly #clock: Clock;
   readonly #unsubscribe: () => void;
 
-  constructor(view: CatalogView, nodeName: string) {
+  constructor(view: CatalogView, nodeName: string, clock: Clock) {
     this.#nodeName = nodeName;
+    this.#clock = clock;
     for (const id of view.current.endpoints.keys()) this.#update(view.current, id);
     this.#unsubscribe = view.subscribe((catalog, change) => {
       for (const id of change.services) this.#update(catalog, id);
@@ -72,7 +85,7 @@ class AllowedEndpoints implements Disposable {
   }
 
   has(key: Key): boolean {
-    return this.#counts.has(key);
+    return this.#counts.has(key) || (this.#left.get(key) ?? 0) > this.#clock.now();
   }
 
   #update(catalog: Catalog, id: ServiceId): void {
@@ -81,11 +94,22 @@ class AllowedEndpoints implements Disposable {
     for (const key of after) this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
     for (const key of before) {
       const left = (this.#counts.get(key) ?? 1) - 1;
-      if (left === 0) this.#counts.delete(key);
+      if (left === 0) this.#leave(key);
       else this.#counts.set(key, left);
     }
     if (after.length === 0) this.#byService.delete(id);
     else this.#byService.set(id, after);
+  }
+
+  #leave(key: Key): void {
+    const now = this.#clock.now();
+    this.#counts.delete(key);
+    this.#left.delete(key);
+    this.#left.set(key, now + LEFT_GRACE_MS);
+    for (const [old, until] of this.#left) {
+      if (until > now) break;
+      this.#left.delete(old);
+    }
   }
 
   [Symbol.dispose](): void {

@@ -24,6 +24,8 @@ export interface BalancingOptions {
 export interface MeshBalancing extends CatalogBalancing {
   /** How the kernel shall choose for a Service port. */
   kernelPick(service: Service, port: ServicePort): KernelPick;
+  /** Endpoints that a listener falls back to. */
+  reserve(service: Service, endpoints: readonly Endpoint[], port: ServicePort): readonly Endpoint[];
   /** All eligible endpoints, the kernel's included. */
   eligibleAll(service: Service, endpoints: readonly Endpoint[], port: ServicePort): readonly Endpoint[];
   /** What DestinationRules ask for and do not get, by `namespace/name` of the Service. */
@@ -69,6 +71,8 @@ export function createBalancing(options: BalancingOptions): MeshBalancing {
       const rest = all.filter((endpoint) => !servedByKernel(endpoint));
       return rest.length > 0 ? rest : all;
     },
+    // The kernel does not notice a dead endpoint, the listener does: then any other will do.
+    reserve: eligibleAll,
     eligibleAll,
     kernelPick,
     conditions: () => conditionsOf(view, policyOf, options),
