@@ -16,3 +16,4 @@ export * from './options.ts';
 export type { ForwardingOptions, Upstreams } from './services.ts';
 export * from './tls/tls-config.ts';
 export { byteStreamToDuplex, duplexToByteStream } from './upstream/stream-duplex.ts';
+export { type ClientHello, parseClientHello } from './listen/client-hello.ts';

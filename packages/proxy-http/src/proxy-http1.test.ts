@@ -303,7 +303,7 @@ describe('time', () => {
     const proxy = use(await startProxy(table, { b: [endpointAt(port)] }));
     expect((await ask(proxy.port)).status).toBe(504);
     await aborted;
-    expect(proxy.proxy.upstreamConnections).toBe(0);
+    await expect.poll(() => proxy.proxy.upstreamConnections).toBe(0);
   });
 
   it('of a silent endpoint ends in 504 without a route setting', async () => {
@@ -331,7 +331,7 @@ describe('time', () => {
     sent.destroy();
     await aborted;
     expect(logged).toMatchObject([{ error: 'client-gone', status: 0 }]);
-    expect(proxy.proxy.activeRequests).toBe(0);
+    await expect.poll(() => proxy.proxy.activeRequests).toBe(0);
   });
 
   it('between requests is bounded', async () => {

@@ -43,8 +43,8 @@ describe('WebSocket over HTTP/1.1', () => {
     socket.close(4_001, 'bye');
     const [code] = await once(socket, 'close');
     expect(code).toBe(4_001);
-    expect(proxy.proxy.activeRequests).toBe(0);
-    expect(proxy.proxy.upstreamConnections).toBe(0);
+    await expect.poll(() => proxy.proxy.activeRequests).toBe(0);
+    await expect.poll(() => proxy.proxy.upstreamConnections).toBe(0);
   });
 
   it('survives being idle for longer than an HTTP exchange may be', async () => {
@@ -69,17 +69,17 @@ describe('WebSocket over HTTP/1.1', () => {
     const client = connect({ port: proxy.port, host: '127.0.0.1' });
     client.write(upgrade);
     await once(client, 'data');
-    const gone = once(server.sockets[0] as NonNullable<(typeof server.sockets)[0]>, 'close');
+    const gone = new Promise((resolve) => server.sockets[0]?.once('close', resolve));
     client.resetAndDestroy();
     await gone;
     const second = connect({ port: proxy.port, host: '127.0.0.1' });
     second.on('error', () => second.destroy());
     second.write(upgrade);
     await once(second, 'data');
-    const closed = once(second, 'close');
+    const closed = new Promise((resolve) => second.once('close', resolve));
     server.sockets[1]?.resetAndDestroy();
     await closed;
-    expect(proxy.proxy.activeRequests).toBe(0);
+    await expect.poll(() => proxy.proxy.activeRequests).toBe(0);
   });
 
   it('keeps half-closed directions apart', async () => {

@@ -66,6 +66,13 @@ export class Http2ServerConnection implements ServerConnection, Deadlined {
   private onStream(stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
     const { limits } = this.context;
     const { client } = this.exchangeContext;
+    if (this.session.destroyed) return;
+    // Opened and reset within one read: no endpoint shall hear of it.
+    if (stream.closed || stream.destroyed) {
+      stream.on('error', () => stream.destroy());
+      this.countReset();
+      return;
+    }
     this.streams++;
     this.requests++;
     this.deadline = Number.POSITIVE_INFINITY;
@@ -101,7 +108,7 @@ export class Http2ServerConnection implements ServerConnection, Deadlined {
       this.resets = 0;
       this.resetWindowEnds = sweeper.now + RESET_WINDOW_MS;
     }
-    if (++this.resets !== limits.maxStreamResets) return;
+    if (++this.resets < limits.maxStreamResets || this.session.destroyed) return;
     this.context.onMalformed(new HttpProxyError('overload', 'too many stream resets'), this.exchangeContext.client);
     this.session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM);
     this.session.destroy();

@@ -129,7 +129,8 @@ export class Http2Exchange implements Downstream, Deadlined {
   }
 
   abort(): void {
-    if (!this.over) this.stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    // `close` would end the body first, and the client would take it for complete; this resets with INTERNAL_ERROR.
+    if (!this.over) this.stream.destroy(new HttpProxyError('upstream-reset', 'the response broke'));
   }
 
   onDeadline(): void {

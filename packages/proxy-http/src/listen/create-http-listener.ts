@@ -1,12 +1,13 @@
 import { createServer, type Server, type Socket } from 'node:net';
-import { type Server as TlsServer, createServer as createTlsServer, type TLSSocket } from 'node:tls';
-import { messageOf } from '@edgemesh/core';
+import type { TLSSocket } from 'node:tls';
 import type { HttpProxy } from '../create-http-proxy.ts';
 import { listenError } from '../errors.ts';
 import type { ServerConnection } from '../h1/server-connection.ts';
 import type { ClientInfo } from '../message.ts';
 import type { RouteTable } from '../route-model.ts';
-import { allowsVersion, type ReadyTlsHost, type TlsConfig, tlsSnapshot } from '../tls/tls-config.ts';
+import { type ReadyTlsHost, type TlsConfig, tlsSnapshot } from '../tls/tls-config.ts';
+import { TlsHandshakes } from '../tls/tls-handshakes.ts';
+import { type ClientHello, peekClientHello } from './client-hello.ts';
 import { peekProtocol } from './peek-protocol.ts';
 
 /** Where and how to listen. */
@@ -22,6 +23,11 @@ export interface HttpListenerOptions {
   readonly routes?: () => RouteTable;
   /** Certificates of this moment; asked for each handshake. Absent: plain HTTP. */
   readonly tls?: () => TlsConfig;
+  /**
+   * Looks at each TLS ClientHello before it is answered. True: it has taken the socket (to pass it through, undecrypted);
+   * the bytes of the hello have been put back into it, and it is paused.
+   */
+  readonly onClientHello?: (hello: ClientHello, socket: Socket) => boolean;
   /** Offer HTTP/2: by ALPN with TLS, by prior knowledge without. Default true. */
   readonly http2?: boolean;
   /** Connections that wait to be accepted. Default 1,024; the kernel caps it. */
@@ -59,7 +65,7 @@ class Listener implements HttpListener {
   port: number;
   private readonly options: HttpListenerOptions;
   private readonly server: Server;
-  private readonly tlsServer: TlsServer | undefined;
+  private readonly handshakes: TlsHandshakes | undefined;
   private readonly open_ = new Set<ServerConnection>();
   private readonly handshaking = new Set<Socket>();
   private disposing: Promise<void> | undefined;
@@ -70,7 +76,14 @@ class Listener implements HttpListener {
     this.address = options.address;
     this.port = options.port;
     this.server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.accept(socket));
-    this.tlsServer = options.tls && this.createTlsServer(options.tls);
+    this.handshakes =
+      options.tls &&
+      new TlsHandshakes({
+        proxy: options.proxy,
+        tls: options.tls,
+        http2: options.http2 !== false,
+        onSecure: (socket, host) => this.onSecure(socket, host),
+      });
   }
 
   get connections(): number {
@@ -99,7 +112,7 @@ class Listener implements HttpListener {
       socket.destroy();
       return;
     }
-    if (this.tlsServer !== undefined) this.startHandshake(socket, this.tlsServer);
+    if (this.handshakes !== undefined) this.acceptTls(socket, this.handshakes);
     else if (this.options.http2 === false) this.serve(socket, 'http1');
     else this.servePlain(socket);
   }
@@ -116,55 +129,28 @@ class Listener implements HttpListener {
     });
   }
 
-  private startHandshake(socket: Socket, server: TlsServer): void {
+  private acceptTls(socket: Socket, handshakes: TlsHandshakes): void {
+    const { onClientHello, proxy } = this.options;
     this.track(socket);
     socket.once('close', () => this.untrack(socket));
     socket.on('error', () => socket.destroy());
-    server.emit('connection', socket);
-  }
-
-  private createTlsServer(tls: () => TlsConfig): TlsServer {
-    const { proxy, http2 } = this.options;
-    const server = createTlsServer({
-      allowHalfOpen: true,
-      noDelay: true,
-      ALPNProtocols: http2 === false ? ['http/1.1'] : ['h2', 'http/1.1'],
-      handshakeTimeout: proxy.limits.handshakeTimeoutMs,
-      // Hosts differ; what each of them asks is checked when the handshake is over.
-      requestCert: true,
-      rejectUnauthorized: false,
-      minVersion: 'TLSv1.2',
-      SNICallback: (name, done) => {
-        const found = tlsSnapshot(tls()).find(name);
-        if (found === undefined) done(new Error(`no certificate for ${name}`));
-        else done(null, found.context);
-      },
-    } as Parameters<typeof createTlsServer>[0]);
-    server.on('secureConnection', (socket) => this.onSecure(socket, tls));
-    server.on('tlsClientError', (error, socket) => {
-      proxy.countRefused('tls-handshake');
-      proxy.log.debug('a TLS handshake failed', { error: messageOf(error) });
-      socket.destroy();
+    const timer = proxy.clock.after(proxy.limits.handshakeTimeoutMs, () => socket.destroy());
+    peekClientHello(socket, (hello, first) => {
+      timer.cancel();
+      if (hello !== undefined && onClientHello?.(hello, socket) === true) this.untrack(socket);
+      else handshakes.start(socket, hello, first);
     });
-    return server;
   }
 
-  private onSecure(socket: TLSSocket, tls: () => TlsConfig): void {
-    const found = tlsSnapshot(tls()).find(socket.servername || undefined);
-    const { proxy } = this.options;
-    const asked = found?.host.clientCertificate ?? 'none';
-    const sent = asked !== 'none' && Object.keys(socket.getPeerCertificate()).length > 0;
-    const refused = (asked === 'require' && !sent) || (sent && !socket.authorized);
-    if (found === undefined || refused || !allowsVersion(found.host, socket.getProtocol())) {
-      proxy.countRefused(refused ? 'tls-client-certificate' : 'tls-handshake');
-      socket.destroy();
-      return;
-    }
-    this.serve(socket, socket.alpnProtocol === 'h2' ? 'h2' : 'http1', { mayServe: (name) => mayServe(found, name, tls) });
+  private onSecure(socket: TLSSocket, ready: ReadyTlsHost): void {
+    const { tls } = this.options;
+    const protocol = socket.alpnProtocol === 'h2' ? 'h2' : 'http1';
+    this.serve(socket, protocol, { mayServe: (name) => mayServe(ready, name, tls as () => TlsConfig) });
   }
 
   private serve(socket: Socket, protocol: 'http1' | 'h2', given: Given = {}): void {
     const { proxy, routes, visiblePort } = this.options;
+    this.untrack(socket);
     const client: ClientInfo = {
       address: plainAddress(socket.remoteAddress ?? ''),
       localAddress: plainAddress(socket.localAddress ?? ''),

@@ -1,5 +1,5 @@
 import { createHash, X509Certificate } from 'node:crypto';
-import { createSecureContext, type SecureContext } from 'node:tls';
+import { createSecureContext, type TlsOptions } from 'node:tls';
 import { createHostIndex, type HostIndex } from '../route/host-index.ts';
 
 export type TlsVersion = 'TLSv1' | 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3';
@@ -29,8 +29,7 @@ export interface TlsConfig {
 /** A host that can be served. */
 export interface ReadyTlsHost {
   readonly host: TlsHost;
-  readonly context: SecureContext;
-  /** Equal for equal configurations, so that two snapshots can be compared. */
+  /** Equal for equal configurations, so that what has been built for one snapshot serves the next one. */
   readonly identity: string;
 }
 
@@ -39,15 +38,13 @@ export interface TlsSnapshot {
   /** The most specific host for an SNI name; for no name `*`, else the first host. */
   find(serverName: string | undefined): ReadyTlsHost | undefined;
   readonly problems: readonly string[];
-  readonly asksClients: boolean;
+  /** Identities of all hosts. */
+  readonly identities: ReadonlySet<string>;
 }
 
-/** Contexts by content, so that rotating one certificate rebuilds one. The oldest is forgotten first. */
-const MAX_CONTEXTS = 1_000;
-const contexts = new Map<string, SecureContext>();
 const snapshots = new WeakMap<TlsConfig, TlsSnapshot>();
 
-/** Prepares a configuration, once per object. Hosts that cannot work are left out and listed under `problems`. */
+/** Checks a configuration, once per object. Hosts that cannot work are left out and listed under `problems`. */
 export function tlsSnapshot(config: TlsConfig): TlsSnapshot {
   let snapshot = snapshots.get(config);
   if (snapshot === undefined) {
@@ -72,8 +69,9 @@ function prepare(config: TlsConfig): TlsSnapshot {
   );
   return {
     problems,
-    asksClients: ready.some(({ host }) => (host.clientCertificate ?? 'none') !== 'none'),
-    find: (name) => (name === undefined || name === '' ? (index.find('')[0] ?? ready[0]) : index.find(name.toLowerCase())[0]),
+    identities: new Set(ready.map(({ identity }) => identity)),
+    find: (name) =>
+      name === undefined || name === '' ? (index.find('')[0] ?? ready[0]) : index.find(name.toLowerCase())[0],
   };
 }
 
@@ -81,32 +79,23 @@ function prepareHost(host: TlsHost): ReadyTlsHost {
   const asks = (host.clientCertificate ?? 'none') !== 'none';
   if (asks && host.ca === undefined) throw new Error('client certificates are asked for, but there is no CA to verify them');
   if (asks && host.ca !== undefined) void new X509Certificate(host.ca);
-  const ca = asks ? host.ca : undefined;
-  const parts = [host.cert, host.key, ca, host.minVersion, host.maxVersion, host.ciphers, host.clientCertificate];
-  const identity = createHash('sha256').update(JSON.stringify(parts)).digest('base64');
-  let context = contexts.get(identity);
-  if (context === undefined) {
-    context = createSecureContext({
-      cert: host.cert,
-      key: host.key,
-      minVersion: host.minVersion ?? 'TLSv1.2',
-      ...(ca !== undefined && { ca }),
-      ...(host.maxVersion !== undefined && { maxVersion: host.maxVersion }),
-      ...(host.ciphers !== undefined && { ciphers: host.ciphers }),
-    });
-    const oldest = contexts.size >= MAX_CONTEXTS ? contexts.keys().next().value : undefined;
-    if (oldest !== undefined) contexts.delete(oldest);
-    contexts.set(identity, context);
-  }
-  return { host, context, identity };
+  // Throws where OpenSSL cannot use it.
+  createSecureContext(tlsServerOptions(host));
+  const parts = [host.cert, host.key, host.ca, host.minVersion, host.maxVersion, host.ciphers, host.clientCertificate];
+  return { host, identity: createHash('sha256').update(JSON.stringify(parts)).digest('base64') };
 }
 
-const ORDER: readonly (string | null)[] = ['TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3'];
-
-/** Whether a negotiated version is one that the host allows. */
-export function allowsVersion(host: TlsHost, version: string | null): boolean {
-  const at = ORDER.indexOf(version);
-  const least = ORDER.indexOf(host.minVersion ?? 'TLSv1.2');
-  const most = host.maxVersion === undefined ? ORDER.length - 1 : ORDER.indexOf(host.maxVersion);
-  return at >= least && at <= most;
+/** What node:tls needs to serve a host. */
+export function tlsServerOptions(host: TlsHost): TlsOptions {
+  const wanted = host.clientCertificate ?? 'none';
+  return {
+    cert: host.cert,
+    key: host.key,
+    minVersion: host.minVersion ?? 'TLSv1.2',
+    requestCert: wanted !== 'none',
+    rejectUnauthorized: wanted === 'require',
+    ...(wanted !== 'none' && host.ca !== undefined && { ca: host.ca }),
+    ...(host.maxVersion !== undefined && { maxVersion: host.maxVersion }),
+    ...(host.ciphers !== undefined && { ciphers: host.ciphers }),
+  };
 }

@@ -8,7 +8,7 @@ import type { Sweeper } from '../sweeper.ts';
 import { Http1ClientConnection } from './http1-connection.ts';
 import { Http2ClientSession } from './http2-session.ts';
 import { byteStreamToDuplex, duplexToByteStream } from './stream-duplex.ts';
-import { connectTls } from './tls-stream.ts';
+import { connectTls, upstreamContext } from './tls-stream.ts';
 
 export interface EndpointPoolOptions {
   readonly dialer: Dialer;
@@ -178,7 +178,9 @@ export class EndpointPool {
   }
 
   private dial(clientAddress: string): ByteStream {
-    const { dialer, endpoint, limits } = this.options;
+    const { dialer, endpoint, limits, tls } = this.options;
+    // Throws before anything has been opened.
+    if (tls !== undefined) upstreamContext(tls);
     const { address, port, nodeName } = endpoint;
     return dialer.dial(
       { address, port, ...(nodeName !== undefined && { nodeName }) },

@@ -162,14 +162,9 @@ class Http2ClientStream implements UpstreamStream, Deadlined {
     context.sweeper.add(this);
     stream.on('headers', (headers) => this.onInformational(headers));
     stream.on('response', (headers, _flags, raw?: string[]) => this.onResponse(headers, raw));
-    stream.on('data', (chunk: Buffer) => {
-      this.touch();
-      if (!this.over) sink.data(chunk);
-    });
     stream.on('trailers', (trailers) => {
       this.trailers = trailerFields(trailers);
     });
-    stream.on('end', () => this.onEnd());
     stream.on('drain', () => !this.over && sink.drained());
     stream.on('wantTrailers', () => this.sendTrailers());
     stream.on('error', () => this.onClose());
@@ -195,7 +190,9 @@ class Http2ClientStream implements UpstreamStream, Deadlined {
   cancel(): void {
     if (this.over) return;
     this.settle();
-    this.stream.close(constants.NGHTTP2_CANCEL);
+    // `close` would end the body first, and the endpoint would take it for complete.
+    if (this.stream.writableEnded) this.stream.close(constants.NGHTTP2_CANCEL);
+    else this.stream.destroy(new HttpProxyError('client-gone', 'the request was cancelled'));
   }
 
   pause(): void {
@@ -238,6 +235,12 @@ class Http2ClientStream implements UpstreamStream, Deadlined {
       contentLength,
     };
     this.sink.head(head);
+    // Not earlier: node:http2 delivers data that came with the head before it tells of the head.
+    this.stream.on('data', (chunk: Buffer) => {
+      this.touch();
+      if (!this.over) this.sink.data(chunk);
+    });
+    this.stream.on('end', () => this.onEnd());
   }
 
   private onEnd(): void {
@@ -247,7 +250,7 @@ class Http2ClientStream implements UpstreamStream, Deadlined {
     this.settle();
     sink.ended(this.trailers);
     // The answer is complete and the rest of the request unwanted.
-    if (!this.stream.writableEnded) this.stream.close(constants.NGHTTP2_NO_ERROR);
+    if (!this.stream.writableEnded) this.stream.destroy(new HttpProxyError('client-gone', 'the answer came first'));
   }
 
   private onClose(): void {

@@ -1,3 +1,4 @@
+import { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { type ByteSink, type ByteStream, MeshError } from '@edgemesh/core';
 
@@ -117,7 +118,9 @@ export function duplexToByteStream(duplex: Duplex, readyEvent: string): ByteStre
     reset(error) {
       if (done) return;
       failure = error ?? new MeshError('aborted', 'aborted');
-      duplex.destroy();
+      // So that the far side learns that this is no orderly end. TLS has no reset of its own.
+      if (duplex instanceof Socket && !('encrypted' in duplex)) duplex.resetAndDestroy();
+      else duplex.destroy();
       finish(failure);
     },
     pause: () => void duplex.pause(),

@@ -5,8 +5,8 @@ import type { UpstreamTls } from '../route-model.ts';
 
 const contexts = new WeakMap<UpstreamTls, SecureContext>();
 
-/** Starts TLS towards an endpoint over a duplex. @throws when certificate, key or CA cannot be read */
-export function connectTls(socket: Duplex, tls: UpstreamTls, alpn: 'h2' | 'http/1.1'): TLSSocket {
+/** Reads certificate, key and CA, once per configuration. @throws when one of them cannot be read */
+export function upstreamContext(tls: UpstreamTls): SecureContext {
   let secureContext = contexts.get(tls);
   if (secureContext === undefined) {
     if (tls.ca !== undefined) assertCertificate(tls.ca);
@@ -18,6 +18,12 @@ export function connectTls(socket: Duplex, tls: UpstreamTls, alpn: 'h2' | 'http/
     });
     contexts.set(tls, secureContext);
   }
+  return secureContext;
+}
+
+/** Starts TLS towards an endpoint over a duplex. @throws as {@link upstreamContext} */
+export function connectTls(socket: Duplex, tls: UpstreamTls, alpn: 'h2' | 'http/1.1'): TLSSocket {
+  const secureContext = upstreamContext(tls);
   return connect({
     socket,
     secureContext,
