@@ -1,5 +1,14 @@
 import type { Socket } from 'node:net';
-import { type Clock, type Dialer, type Logger, type Metrics, noMetrics, type Random, silentLogger, systemClock } from '@edgemesh/core';
+import {
+  type Clock,
+  type Dialer,
+  type Logger,
+  type Metrics,
+  noMetrics,
+  type Random,
+  silentLogger,
+  systemClock,
+} from '@edgemesh/core';
 import type { AccessLogEntry } from './access-log.ts';
 import { type HttpProxyError, HttpProxyError as ProxyError } from './errors.ts';
 import { Exchange } from './exchange.ts';
@@ -41,12 +50,7 @@ export interface HttpProxy extends AsyncDisposable {
    * @param first bytes that have been read from it already
    * @returns undefined when a limit is reached and the socket has been closed
    */
-  serve(
-    socket: Socket,
-    protocol: 'http1' | 'h2',
-    client: ClientInfo,
-    first?: Buffer,
-  ): ServerConnection | undefined;
+  serve(socket: Socket, protocol: 'http1' | 'h2', client: ClientInfo, first?: Buffer): ServerConnection | undefined;
   /** Counts a connection that a listener has refused. */
   countRefused(reason: string): void;
   readonly clock: Clock;

@@ -1,5 +1,5 @@
 import type { Flow } from '@edgemesh/core';
-import { HttpProxyError } from './errors.ts';
+import type { HttpProxyError } from './errors.ts';
 import { failureStatus, grpcStatusOfHttp } from './failure-status.ts';
 import { type HeaderList, headerValue } from './headers.ts';
 import type { BodySink, Downstream, ResponseHead } from './message.ts';
@@ -58,7 +58,8 @@ export class Exchange implements RequestView {
     this.sentPath = this.path;
     this.headers = head.headers;
     this.sourceIp = client.address;
-    this.isGrpc = head.version === '2' && (headerValue(head.headers, 'content-type') ?? '').startsWith('application/grpc');
+    this.isGrpc =
+      head.version === '2' && (headerValue(head.headers, 'content-type') ?? '').startsWith('application/grpc');
   }
 
   /** Path and query as they are forwarded. */
@@ -113,7 +114,12 @@ export class Exchange implements RequestView {
     const bytes = Buffer.from(body);
     const bodiless = bytes.length === 0 || this.method === 'HEAD';
     const contentLength = status === 204 || status === 304 ? undefined : bytes.length;
-    this.respond({ status, headers: ['date', httpDate(), ...headers], body: bodiless ? 'none' : 'length', contentLength });
+    this.respond({
+      status,
+      headers: ['date', httpDate(), ...headers],
+      body: bodiless ? 'none' : 'length',
+      contentLength,
+    });
     if (!bodiless) {
       this.responseBytes += bytes.length;
       this.downstream.write(bytes);

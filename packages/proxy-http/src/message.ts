@@ -1,5 +1,5 @@
-import type { HeaderList } from './headers.ts';
 import type { HttpProxyError } from './errors.ts';
+import type { HeaderList } from './headers.ts';
 import type { RouteTable } from './route-model.ts';
 
 /**

@@ -1,12 +1,28 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { Agent, createServer, type IncomingMessage, request, type RequestOptions, type Server } from 'node:http';
+import {
+  Agent,
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type RequestOptions,
+  request,
+} from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { createFakeClock } from '@edgemesh/testkit';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { AccessLogEntry } from './access-log.ts';
 import type { Route } from './route-model.ts';
-import { allTo, clusterOf, endpointAt, exchangeRaw, forwardTo, startProxy, startRawServer, tableOf } from './test-support.ts';
+import {
+  allTo,
+  clusterOf,
+  endpointAt,
+  exchangeRaw,
+  forwardTo,
+  startProxy,
+  startRawServer,
+  tableOf,
+} from './test-support.ts';
 
 const open: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -19,8 +35,8 @@ function use<T extends AsyncDisposable>(resource: T): T {
 }
 
 /** A node:http backend; gives its port. */
-async function backend(...args: Parameters<typeof createServer>): Promise<number> {
-  const server: Server = (createServer as (...given: unknown[]) => Server)(...args);
+async function backend(listener: RequestListener): Promise<number> {
+  const server = createServer(listener);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   open.push(async () => {
@@ -61,7 +77,7 @@ function ask(port: number, options: RequestOptions = {}, body?: string | Buffer)
 }
 
 const b = clusterOf('b');
-const echoHead: Parameters<typeof createServer>[1] = (req, res) => {
+const echoHead: RequestListener = (req, res) => {
   res.setHeader('content-type', 'application/json');
   req.resume();
   req.on('end', () => res.end(JSON.stringify({ url: req.url, method: req.method, raw: req.rawHeaders })));
@@ -103,7 +119,13 @@ describe('a forwarded request', () => {
     const proxy = use(await startProxy(allTo(b), { b: [endpointAt(await backend(echoHead))] }, options));
     const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`;
     const answer = await ask(proxy.port, {
-      headers: { 'x-forwarded-for': '1.2.3.4', 'x-forwarded-proto': 'https', forwarded: 'for=1.2.3.4', 'x-request-id': 'mine', traceparent },
+      headers: {
+        'x-forwarded-for': '1.2.3.4',
+        'x-forwarded-proto': 'https',
+        forwarded: 'for=1.2.3.4',
+        'x-request-id': 'mine',
+        traceparent,
+      },
     });
     expect(headersOf(answer)).toMatchObject({
       'x-forwarded-for': '1.2.3.4, 127.0.0.1',
@@ -155,7 +177,8 @@ describe('a forwarded request', () => {
       });
     });
     const proxy = use(await startProxy(allTo(b), { b: [endpointAt(port)] }));
-    const raw = 'POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\nConnection: close\r\n\r\n2\r\nab\r\n0\r\nX-T: v\r\nContent-Length: 7\r\n\r\n';
+    const raw =
+      'POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\nConnection: close\r\n\r\n2\r\nab\r\n0\r\nX-T: v\r\nContent-Length: 7\r\n\r\n';
     const answer = await exchangeRaw(proxy.port, raw);
     expect(answer).toMatch(/4\r\nbody\r\n0\r\nx-sum: got v\r\n\r\n$/);
   });
@@ -171,7 +194,13 @@ describe('a forwarded request', () => {
       }),
     );
     const proxy = use(await startProxy(allTo(b), { b: [endpointAt(informing)] }));
-    const sent = request({ port: proxy.port, host: '127.0.0.1', method: 'PUT', agent: false, headers: { expect: '100-continue', 'content-length': 3 } });
+    const sent = request({
+      port: proxy.port,
+      host: '127.0.0.1',
+      method: 'PUT',
+      agent: false,
+      headers: { expect: '100-continue', 'content-length': 3 },
+    });
     const hints: unknown[] = [];
     sent.on('information', (info) => hints.push(info.statusCode));
     sent.on('continue', () => {
@@ -192,14 +221,21 @@ describe('a forwarded request', () => {
       }),
     );
     const proxy = use(await startProxy(allTo(b), { b: [endpointAt(refusing)] }));
-    const answer = await exchangeRaw(proxy.port, 'PUT / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\n');
+    const answer = await exchangeRaw(
+      proxy.port,
+      'PUT / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\n',
+    );
     expect(answer).toMatch(/^HTTP\/1\.1 413 /);
   });
 
   it.each([
     ['HEAD', 'HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n', /content-length: 500\r\n.*\r\n\r\n$/s],
     ['GET', 'HTTP/1.1 204 No Content\r\n\r\n', /^HTTP\/1.1 204 No Content\r\n(?!.*content-length).*\r\n\r\n$/s],
-    ['GET', 'HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\nETag: "a"\r\n\r\n', /etag: "a"\r\ncontent-length: 500\r\n/],
+    [
+      'GET',
+      'HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\nETag: "a"\r\n\r\n',
+      /etag: "a"\r\ncontent-length: 500\r\n/,
+    ],
     ['GET', 'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n', /content-length: 0\r\n/],
   ])('gets no body with %s and %j', async (method, response, expected) => {
     const { port } = use(await startRawServer((socket) => socket.on('data', () => socket.write(response))));
@@ -211,7 +247,9 @@ describe('a forwarded request', () => {
   });
 
   it('gets a body that lasts until the close as chunks', async () => {
-    const { port } = use(await startRawServer((socket) => socket.once('data', () => socket.end('HTTP/1.0 200 OK\r\n\r\nall of it'))));
+    const { port } = use(
+      await startRawServer((socket) => socket.once('data', () => socket.end('HTTP/1.0 200 OK\r\n\r\nall of it'))),
+    );
     const proxy = use(await startProxy(allTo(b), { b: [endpointAt(port)] }));
     expect((await ask(proxy.port)).body).toBe('all of it');
     expect(await exchangeRaw(proxy.port, 'GET / HTTP/1.0\r\n\r\n')).toMatch(/connection: close\r\n\r\nall of it$/);
@@ -222,9 +260,17 @@ describe('a kept connection', () => {
   it('is routed request by request, pipelined ones in order', async () => {
     const one = await backend((_req, res) => void setTimeout(() => res.end('one'), 20));
     const two = await backend((_req, res) => void res.end('two'));
-    const hosts = { virtualHosts: ['one', 'two'].map((name) => ({ name, hosts: [name], routes: [{ name, matches: [], action: forwardTo(clusterOf(name)) }] })) };
+    const hosts = {
+      virtualHosts: ['one', 'two'].map((name) => ({
+        name,
+        hosts: [name],
+        routes: [{ name, matches: [], action: forwardTo(clusterOf(name)) }],
+      })),
+    };
     const proxy = use(await startProxy(hosts, { one: [endpointAt(one)], two: [endpointAt(two)] }));
-    const raw = ['one', 'two', 'one', 'nobody'].map((host, i) => `GET /${i} HTTP/1.1\r\nHost: ${host}\r\n${i === 3 ? 'Connection: close\r\n' : ''}\r\n`);
+    const raw = ['one', 'two', 'one', 'nobody'].map(
+      (host, i) => `GET /${i} HTTP/1.1\r\nHost: ${host}\r\n${i === 3 ? 'Connection: close\r\n' : ''}\r\n`,
+    );
     const answer = await exchangeRaw(proxy.port, raw.join(''));
     expect(answer.match(/\r\n\r\n(one|two)|HTTP\/1.1 404/g)).toEqual([
       '\r\n\r\none',
@@ -236,11 +282,15 @@ describe('a kept connection', () => {
 
   it('shares upstream connections and closes after its last request', async () => {
     let connections = 0;
-    const server = use(await startRawServer((socket) => {
-      connections++;
-      socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'));
-    }));
-    const proxy = use(await startProxy(allTo(b), { b: [endpointAt(server.port)] }, { limits: { maxRequestsPerConnection: 3 } }));
+    const server = use(
+      await startRawServer((socket) => {
+        connections++;
+        socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'));
+      }),
+    );
+    const proxy = use(
+      await startProxy(allTo(b), { b: [endpointAt(server.port)] }, { limits: { maxRequestsPerConnection: 3 } }),
+    );
     const answer = await exchangeRaw(proxy.port, 'GET / HTTP/1.1\r\nHost: h\r\n\r\n'.repeat(5));
     expect(answer.match(/HTTP\/1.1 200/g)).toHaveLength(3);
     expect(connections).toBe(1);
@@ -250,8 +300,20 @@ describe('a kept connection', () => {
 describe('failures', () => {
   it.each([
     ['no route', tableOf(), {}, 404, 'no-route'],
-    ['no backend', tableOf({ name: 'r', matches: [], action: { kind: 'forward', backends: [] } }), {}, 500, 'no-backend'],
-    ['an unresolved backend', tableOf({ name: 'r', matches: [], action: { kind: 'forward', backends: [{ weight: 1, invalidStatus: 503 }] } }), {}, 503, 'no-backend'],
+    [
+      'no backend',
+      tableOf({ name: 'r', matches: [], action: { kind: 'forward', backends: [] } }),
+      {},
+      500,
+      'no-backend',
+    ],
+    [
+      'an unresolved backend',
+      tableOf({ name: 'r', matches: [], action: { kind: 'forward', backends: [{ weight: 1, invalidStatus: 503 }] } }),
+      {},
+      503,
+      'no-backend',
+    ],
     ['no endpoints', allTo(b), {}, 503, 'no-endpoints'],
     ['nobody listening', allTo(b), { b: [endpointAt(1)] }, 502, 'connect-failed'],
   ] as const)('%s', async (_name, table, endpoints, status, code) => {
@@ -279,15 +341,30 @@ describe('failures', () => {
   });
 
   it('breaks a response that breaks, so that nobody takes it for complete', async () => {
-    const { port } = use(await startRawServer((socket) => socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc'))));
+    const { port } = use(
+      await startRawServer((socket) =>
+        socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc')),
+      ),
+    );
     const proxy = use(await startProxy(allTo(b), { b: [endpointAt(port)] }));
     await expect(ask(proxy.port)).rejects.toThrow();
   });
 
   it('drops what an endpoint sends beyond its answer', async () => {
-    const { port } = use(await startRawServer((socket) => socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison'))));
+    const { port } = use(
+      await startRawServer((socket) =>
+        socket.on('data', () =>
+          socket.write(
+            'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison',
+          ),
+        ),
+      ),
+    );
     const proxy = use(await startProxy(allTo(b), { b: [endpointAt(port)] }));
-    const answers = await exchangeRaw(proxy.port, 'GET / HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n');
+    const answers = await exchangeRaw(
+      proxy.port,
+      'GET / HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n',
+    );
     expect(answers).not.toContain('poison');
     expect(answers.match(/\r\n\r\nok/g)).toHaveLength(2);
   });
@@ -297,7 +374,7 @@ describe('time', () => {
   it('of a route ends in 504 and aborts the work', async () => {
     let aborted: Promise<unknown> | undefined;
     const port = await backend((req) => {
-      aborted = once(req.socket, 'close');
+      aborted = new Promise((resolve) => req.socket.once('close', resolve));
     });
     const table = tableOf({ name: 'r', matches: [], action: { ...forwardTo(b), timeoutMs: 50 } });
     const proxy = use(await startProxy(table, { b: [endpointAt(port)] }));
@@ -319,11 +396,13 @@ describe('time', () => {
       arrived = resolve;
     });
     const port = await backend((req) => {
-      aborted = once(req.socket, 'close');
+      aborted = new Promise((resolve) => req.socket.once('close', resolve));
       arrived();
     });
     const logged: AccessLogEntry[] = [];
-    const proxy = use(await startProxy(allTo(b), { b: [endpointAt(port)] }, { accessLog: (entry) => logged.push(entry) }));
+    const proxy = use(
+      await startProxy(allTo(b), { b: [endpointAt(port)] }, { accessLog: (entry) => logged.push(entry) }),
+    );
     const sent = request({ port: proxy.port, host: '127.0.0.1', agent: false });
     sent.on('error', () => sent.destroy());
     sent.end();
@@ -360,7 +439,10 @@ describe('retries', () => {
   const retrying = (more: object = {}): Route => ({
     name: 'r',
     matches: [],
-    action: { ...forwardTo(b), retries: { attempts: 2, on: ['5xx', 'reset', 'per-try-timeout'], backoffMs: 1, ...more } },
+    action: {
+      ...forwardTo(b),
+      retries: { attempts: 2, on: ['5xx', 'reset', 'per-try-timeout'], backoffMs: 1, ...more },
+    },
   });
 
   it('pass over an endpoint that refuses, for any method, body and all', async () => {
@@ -368,14 +450,18 @@ describe('retries', () => {
     const excluded: string[][] = [];
     const endpoints = [endpointAt(1), endpointAt(port)];
     const proxy = use(
-      await startProxy(allTo(b), {}, {
-        upstreams: {
-          pickEndpoint(_cluster, _flow, exclude) {
-            excluded.push([...exclude]);
-            return endpoints.find((e) => !exclude.has(`|127.0.0.1|${e.port}|TCP`));
+      await startProxy(
+        allTo(b),
+        {},
+        {
+          upstreams: {
+            pickEndpoint(_cluster, _flow, exclude) {
+              excluded.push([...exclude]);
+              return endpoints.find((e) => !exclude.has(`|127.0.0.1|${e.port}|TCP`));
+            },
           },
         },
-      }),
+      ),
     );
     const answer = await ask(proxy.port, { method: 'POST' }, 'hello');
     expect([answer.status, seen, excluded]).toEqual([200, ['hello'], [[], ['|127.0.0.1|1|TCP']]]);
@@ -409,7 +495,9 @@ describe('retries', () => {
 
   it('do not happen when the body is too long to be kept', async () => {
     const { port, seen } = await flaky([503]);
-    const proxy = use(await startProxy(tableOf(retrying()), { b: [endpointAt(port)] }, { limits: { maxReplayBytes: 10 } }));
+    const proxy = use(
+      await startProxy(tableOf(retrying()), { b: [endpointAt(port)] }, { limits: { maxReplayBytes: 10 } }),
+    );
     expect((await ask(proxy.port, { method: 'PUT' }, 'longer than ten bytes')).status).toBe(503);
     expect(seen).toHaveLength(1);
   });
@@ -453,7 +541,9 @@ describe('retries', () => {
 describe('overload', () => {
   it('of requests is a 503', async () => {
     const port = await backend(() => undefined);
-    const proxy = use(await startProxy(allTo(b), { b: [endpointAt(port)] }, { limits: { maxRequests: 1, upstreamIdleMs: 200 } }));
+    const proxy = use(
+      await startProxy(allTo(b), { b: [endpointAt(port)] }, { limits: { maxRequests: 1, upstreamIdleMs: 200 } }),
+    );
     const first = ask(proxy.port);
     const second = await ask(proxy.port);
     expect(second.status).toBe(503);
@@ -478,7 +568,9 @@ describe('overload', () => {
         res.end('ok');
       }, 5);
     });
-    const proxy = use(await startProxy(allTo(b), { b: [endpointAt(port)] }, { limits: { maxConnectionsPerEndpoint: 2 } }));
+    const proxy = use(
+      await startProxy(allTo(b), { b: [endpointAt(port)] }, { limits: { maxConnectionsPerEndpoint: 2 } }),
+    );
     const answers = await Promise.all(Array.from({ length: 10 }, () => ask(proxy.port, { method: 'POST' }, 'x')));
     expect(answers.map((a) => a.status)).toEqual(new Array(10).fill(200));
     expect(most).toBe(2);

@@ -33,7 +33,10 @@ interface Http2Backend {
   readonly sessions: () => number;
 }
 
-async function http2Backend(onStream: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void, settings = {}): Promise<Http2Backend> {
+async function http2Backend(
+  onStream: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void,
+  settings = {},
+): Promise<Http2Backend> {
   const server = createServer({ settings });
   let sessions = 0;
   server.on('session', () => sessions++);
@@ -43,9 +46,12 @@ async function http2Backend(onStream: (stream: ServerHttp2Stream, headers: Incom
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  open.push(async () => new Promise<void>((resolve) => {
-    server.close(() => resolve());
-  }));
+  open.push(
+    async () =>
+      new Promise<void>((resolve) => {
+        server.close(() => resolve());
+      }),
+  );
   return { port: (server.address() as AddressInfo).port, sessions: () => sessions };
 }
 
@@ -129,7 +135,10 @@ describe('HTTP/2 from the client', () => {
     });
     const proxy = use(await startProxy(allTo(h1), { b: [endpointAt(port)] }));
     const session = client(proxy.port);
-    const stream = session.request({ ':method': 'PUT', ':path': '/p?q', ':authority': 'shop', cookie: ['a=1', 'b=2'] }, { waitForTrailers: true });
+    const stream = session.request(
+      { ':method': 'PUT', ':path': '/p?q', ':authority': 'shop', cookie: ['a=1', 'b=2'] },
+      { waitForTrailers: true },
+    );
     stream.on('wantTrailers', () => stream.sendTrailers({ 'x-t': 'trail' }));
     const answer = collect(stream);
     stream.end('body');
@@ -170,7 +179,9 @@ describe('HTTP/2 from the client', () => {
       },
       { maxConcurrentStreams: 2 },
     );
-    const proxy = use(await startProxy(allTo(h2), { b: [endpointAt(backend.port)] }, { limits: { maxSessionsPerEndpoint: 1 } }));
+    const proxy = use(
+      await startProxy(allTo(h2), { b: [endpointAt(backend.port)] }, { limits: { maxSessionsPerEndpoint: 1 } }),
+    );
     const session = client(proxy.port);
     await ask(session);
     const answers = await Promise.all(Array.from({ length: 12 }, () => ask(session)));
@@ -199,7 +210,10 @@ describe('HTTP/2 from the client', () => {
 describe('gRPC', () => {
   it('streams both ways with trailers, through HTTP/2 endpoints of an `auto` cluster', async () => {
     const backend = await http2Backend((stream, headers) => {
-      stream.respond({ ':status': 200, 'content-type': 'application/grpc', 'x-te': String(headers.te) }, { waitForTrailers: true });
+      stream.respond(
+        { ':status': 200, 'content-type': 'application/grpc', 'x-te': String(headers.te) },
+        { waitForTrailers: true },
+      );
       stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0', 'grpc-message': 'fine' }));
       stream.pipe(stream);
     });
@@ -242,7 +256,11 @@ describe('gRPC', () => {
     const backend = await http2Backend((stream) => {
       reset = once(stream, 'close').then(() => stream.rstCode);
     });
-    const table = tableOf({ name: 'r', matches: [], action: { kind: 'forward', backends: [{ weight: 1, cluster: h2 }], timeoutMs: 50 } });
+    const table = tableOf({
+      name: 'r',
+      matches: [],
+      action: { kind: 'forward', backends: [{ weight: 1, cluster: h2 }], timeoutMs: 50 },
+    });
     const proxy = use(await startProxy(table, { b: [endpointAt(backend.port)] }));
     const { headers } = await ask(client(proxy.port), GRPC, 'x');
     expect(headers['grpc-status']).toBe('4');
@@ -276,7 +294,9 @@ describe('trouble with HTTP/2 endpoints', () => {
   });
 
   it('an endpoint that does not speak HTTP/2 is a 502', async () => {
-    const server = use(await startRawServer((socket) => socket.once('data', () => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))));
+    const server = use(
+      await startRawServer((socket) => socket.once('data', () => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))),
+    );
     const proxy = use(await startProxy(allTo(h2), { b: [endpointAt(server.port)] }));
     expect((await ask(client(proxy.port))).headers[':status']).toBe(502);
   });
@@ -292,7 +312,9 @@ describe('trouble with HTTP/2 endpoints', () => {
       arrived();
     });
     const logged: AccessLogEntry[] = [];
-    const proxy = use(await startProxy(allTo(h2), { b: [endpointAt(backend.port)] }, { accessLog: (entry) => logged.push(entry) }));
+    const proxy = use(
+      await startProxy(allTo(h2), { b: [endpointAt(backend.port)] }, { accessLog: (entry) => logged.push(entry) }),
+    );
     const stream = client(proxy.port).request({ ':path': '/' });
     stream.on('error', () => stream.destroy());
     await arrival;
@@ -320,7 +342,10 @@ describe('hostile HTTP/2 clients', () => {
     const given = Object.fromEntries(Object.entries(headers).filter(([, value]) => value !== undefined));
     const session = client(proxy.port);
     await once(session, 'remoteSettings');
-    const stream = session.request({ ...('CONNECT' === (headers as OutgoingHttpHeaders)[':method'] ? {} : { ':path': '/' }), ...given }, { endStream: true });
+    const stream = session.request(
+      { ...('CONNECT' === (headers as OutgoingHttpHeaders)[':method'] ? {} : { ':path': '/' }), ...given },
+      { endStream: true },
+    );
     // nghttp2 resets what it finds malformed by itself; the rest is answered.
     const answered = collect(stream).then(
       (answer) => answer.headers[':status'],
@@ -332,7 +357,13 @@ describe('hostile HTTP/2 clients', () => {
   it('cannot open and reset streams without end', async () => {
     const logged: AccessLogEntry[] = [];
     const backend = await http2Backend(() => undefined);
-    const proxy = use(await startProxy(allTo(h2), { b: [endpointAt(backend.port)] }, { limits: { maxStreamResets: 20 }, accessLog: (entry) => logged.push(entry) }));
+    const proxy = use(
+      await startProxy(
+        allTo(h2),
+        { b: [endpointAt(backend.port)] },
+        { limits: { maxStreamResets: 20 }, accessLog: (entry) => logged.push(entry) },
+      ),
+    );
     const socket = connectTcp({ port: proxy.port, host: '127.0.0.1' });
     socket.on('error', () => socket.destroy());
     socket.resume();

@@ -7,7 +7,7 @@ import { type ConnectionOptions, connect, createServer as createTlsServer, type 
 import { createTestCertificate } from '@edgemesh/testkit/kube';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { ClusterRef } from './route-model.ts';
-import { allTo, clusterOf, endpointAt, startProxy, tableOf, type TestProxy } from './test-support.ts';
+import { allTo, clusterOf, endpointAt, startProxy, type TestProxy, tableOf } from './test-support.ts';
 import type { TlsConfig, TlsHost } from './tls/tls-config.ts';
 import { tlsSnapshot } from './tls/tls-config.ts';
 
@@ -149,8 +149,15 @@ describe('versions', () => {
   });
 
   it('can be older where that is asked for', async () => {
-    const proxy = await startTls(() => ({ hosts: [{ hosts: ['*'], ...a, minVersion: 'TLSv1.1', ciphers: 'ALL:@SECLEVEL=0' }] }));
-    const old = { maxVersion: 'TLSv1.1', minVersion: 'TLSv1.1', ciphers: 'ALL:@SECLEVEL=0', servername: 'x.y' } as const;
+    const proxy = await startTls(() => ({
+      hosts: [{ hosts: ['*'], ...a, minVersion: 'TLSv1.1', ciphers: 'ALL:@SECLEVEL=0' }],
+    }));
+    const old = {
+      maxVersion: 'TLSv1.1',
+      minVersion: 'TLSv1.1',
+      ciphers: 'ALL:@SECLEVEL=0',
+      servername: 'x.y',
+    } as const;
     expect((await visit(proxy.port, old)).version).toBe('TLSv1.1');
   });
 });
@@ -169,7 +176,9 @@ describe('client certificates', () => {
 
   it('are not asked for by hosts that need none', async () => {
     const proxy = await startTls(() => ({ hosts }));
-    expect((await visit(proxy.port, { servername: 'a.example', cert: stranger.cert, key: stranger.key })).answer).toContain('hello');
+    expect(
+      (await visit(proxy.port, { servername: 'a.example', cert: stranger.cert, key: stranger.key })).answer,
+    ).toContain('hello');
   });
 
   it('cannot be gone around by naming the host on another connection', async () => {
@@ -180,7 +189,9 @@ describe('client certificates', () => {
   });
 
   it('are optional where that is asked for, but never wrong', async () => {
-    const proxy = await startTls(() => ({ hosts: [{ hosts: ['*'], ...a, clientCertificate: 'optional', ca: user.cert }] }));
+    const proxy = await startTls(() => ({
+      hosts: [{ hosts: ['*'], ...a, clientCertificate: 'optional', ca: user.cert }],
+    }));
     expect((await visit(proxy.port)).answer).toContain('hello');
     expect((await visit(proxy.port, { cert: user.cert, key: user.key })).answer).toContain('hello');
     await expect(visit(proxy.port, { cert: stranger.cert, key: stranger.key })).rejects.toThrow();
@@ -195,7 +206,13 @@ describe('ALPN', () => {
     [undefined, {}, false],
   ])('of %j with %j gives %j', async (protocols, more, expected) => {
     const proxy = await startTls(() => ({ hosts }), more);
-    const socket = connect({ port: proxy.port, host: '127.0.0.1', servername: 'a.example', rejectUnauthorized: false, ...(protocols && { ALPNProtocols: protocols }) });
+    const socket = connect({
+      port: proxy.port,
+      host: '127.0.0.1',
+      servername: 'a.example',
+      rejectUnauthorized: false,
+      ...(protocols && { ALPNProtocols: protocols }),
+    });
     await once(socket, 'secureConnect');
     expect(socket.alpnProtocol).toBe(expected);
     socket.destroy();
@@ -203,7 +220,10 @@ describe('ALPN', () => {
 
   it('carries HTTP/2', async () => {
     const proxy = await startTls(() => ({ hosts }));
-    const session = connectHttp2(`https://127.0.0.1:${proxy.port}`, { rejectUnauthorized: false, servername: 'a.example' });
+    const session = connectHttp2(`https://127.0.0.1:${proxy.port}`, {
+      rejectUnauthorized: false,
+      servername: 'a.example',
+    });
     const stream = session.request({ ':path': '/' });
     const [headers] = await once(stream, 'response');
     expect(headers[':status']).toBe(200);
@@ -215,7 +235,11 @@ describe('ALPN', () => {
 
 describe('handshakes', () => {
   it('that are none, or never end, are closed', async () => {
-    const proxy = await startProxy(table, {}, { listener: { tls: () => ({ hosts }) }, limits: { handshakeTimeoutMs: 80 } });
+    const proxy = await startProxy(
+      table,
+      {},
+      { listener: { tls: () => ({ hosts }) }, limits: { handshakeTimeoutMs: 80 } },
+    );
     open.push(async () => proxy[Symbol.asyncDispose]());
     for (const text of ['GET / HTTP/1.1\r\nHost: h\r\n\r\n', '\x16\x03\x01\x02\x00\x01\x00', '']) {
       const socket = connectTcp({ port: proxy.port, host: '127.0.0.1' });
@@ -242,7 +266,13 @@ describe('handshakes', () => {
         return true;
       },
     });
-    const socket = connect({ port: proxy.port, host: '127.0.0.1', servername: 'through.example', rejectUnauthorized: false, ALPNProtocols: ['x'] });
+    const socket = connect({
+      port: proxy.port,
+      host: '127.0.0.1',
+      servername: 'through.example',
+      rejectUnauthorized: false,
+      ALPNProtocols: ['x'],
+    });
     expect(String((await once(socket, 'data'))[0])).toBe('from the backend');
     socket.destroy();
     expect((await visit(proxy.port, { servername: 'a.example' })).answer).toContain('hello');
@@ -252,7 +282,10 @@ describe('handshakes', () => {
 
 describe('TLS to endpoints', () => {
   const backendCertificate = createTestCertificate(['backend.svc']);
-  const secure = (tls: NonNullable<ClusterRef['tls']>, protocol: ClusterRef['protocol'] = 'http1'): ClusterRef => ({ ...clusterOf('b', protocol), tls });
+  const secure = (tls: NonNullable<ClusterRef['tls']>, protocol: ClusterRef['protocol'] = 'http1'): ClusterRef => ({
+    ...clusterOf('b', protocol),
+    tls,
+  });
 
   async function httpsBackend(): Promise<number> {
     const server = createHttpsServer(backendCertificate, (_req, res) => void res.end('secure'));
@@ -302,7 +335,9 @@ describe('TLS to endpoints', () => {
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     open.push(async () => new Promise((resolve) => server.close(resolve)));
-    const proxy = await startProxy(allTo(secure({ insecureSkipVerify: true })), { b: [endpointAt((server.address() as AddressInfo).port)] });
+    const proxy = await startProxy(allTo(secure({ insecureSkipVerify: true })), {
+      b: [endpointAt((server.address() as AddressInfo).port)],
+    });
     open.push(async () => proxy[Symbol.asyncDispose]());
     expect((await fetch(`http://127.0.0.1:${proxy.port}/`)).status).toBe(502);
   });

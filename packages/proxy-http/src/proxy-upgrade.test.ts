@@ -16,9 +16,15 @@ function use<T extends AsyncDisposable>(resource: T): T {
 }
 
 async function echoServer(): Promise<number> {
-  const server = new WebSocketServer({ port: 0, host: '127.0.0.1', handleProtocols: (names) => [...names][0] ?? false });
+  const server = new WebSocketServer({
+    port: 0,
+    host: '127.0.0.1',
+    handleProtocols: (names) => [...names][0] ?? false,
+  });
   await once(server, 'listening');
-  server.on('connection', (socket) => socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary })));
+  server.on('connection', (socket) =>
+    socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary })),
+  );
   open.push(async () => {
     for (const client of server.clients) client.terminate();
     await new Promise((resolve) => server.close(resolve));
@@ -61,7 +67,9 @@ describe('WebSocket over HTTP/1.1', () => {
   it('ends the endpoint side when the client vanishes, and the other way round', async () => {
     const server = use(
       await startRawServer((socket) =>
-        socket.once('data', () => socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhi')),
+        socket.once('data', () =>
+          socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhi'),
+        ),
       ),
     );
     const proxy = use(await startProxy(allTo(b), { b: [endpointAt(server.port)] }));
@@ -109,10 +117,14 @@ describe('WebSocket over HTTP/1.1', () => {
   });
 
   it('passes a refusal on as a normal response', async () => {
-    const server = use(await startRawServer((socket) => socket.on('data', () => socket.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno'))));
+    const server = use(
+      await startRawServer((socket) =>
+        socket.on('data', () => socket.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno')),
+      ),
+    );
     const proxy = use(await startProxy(allTo(b), { b: [endpointAt(server.port)] }));
     const raw = 'GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n';
-    expect(await exchangeRaw(proxy.port, raw)).toMatch(/^HTTP\/1\.1 403 [^]*no$/);
+    expect(await exchangeRaw(proxy.port, raw)).toMatch(/^HTTP\/1\.1 403 .*no$/s);
   });
 });
 

@@ -47,7 +47,11 @@ export class Attempt implements ResponseSink {
     try {
       this.stream = pools.send(target, head, this);
     } catch (cause) {
-      this.failed(cause instanceof HttpProxyError ? cause : new HttpProxyError('upstream-tls', 'cannot start a connection to the endpoint', { cause }));
+      this.failed(
+        cause instanceof HttpProxyError
+          ? cause
+          : new HttpProxyError('upstream-tls', 'cannot start a connection to the endpoint', { cause }),
+      );
       return;
     }
     if (this.stream.isOpen) this.opened();
@@ -92,7 +96,8 @@ export class Attempt implements ResponseSink {
     if (!this.finish()) return;
     this.stream?.cancel();
     if (error.code === 'connect-failed' || error.code === 'connect-timeout') this.report('connect-failure');
-    else if (error.code !== 'shutdown') this.report(error.code.endsWith('timeout') || error.code === 'upstream-idle' ? 504 : 502);
+    else if (error.code !== 'shutdown')
+      this.report(error.code.endsWith('timeout') || error.code === 'upstream-idle' ? 504 : 502);
     this.owner.attemptFailed(this, error);
   }
 

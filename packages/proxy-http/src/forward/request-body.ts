@@ -1,5 +1,5 @@
-import type { Exchange } from '../exchange.ts';
 import type { HttpProxyError } from '../errors.ts';
+import type { Exchange } from '../exchange.ts';
 import type { HeaderList } from '../headers.ts';
 import type { BodySink, UpstreamStream } from '../message.ts';
 

@@ -2,7 +2,17 @@ import type { HttpProxyError } from '../errors.ts';
 import type { RetryCondition, RetryPolicy } from '../route-model.ts';
 
 /** RFC 9110 9.2.2. */
-const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE', 'PROPFIND', 'REPORT', 'SEARCH']);
+const IDEMPOTENT: ReadonlySet<string> = new Set([
+  'GET',
+  'HEAD',
+  'OPTIONS',
+  'PUT',
+  'DELETE',
+  'TRACE',
+  'PROPFIND',
+  'REPORT',
+  'SEARCH',
+]);
 
 /** Whether sending the same request twice has the effect of sending it once. */
 export function isIdempotent(method: string): boolean {
@@ -50,7 +60,10 @@ export function mayRetryStatus(status: number, method: string, policy: RetryPoli
 }
 
 /** Tries of one request at most, the first included. */
-export function maxTries(policy: RetryPolicy | undefined, limits: { maxConnectAttempts: number; maxAttempts: number }): number {
+export function maxTries(
+  policy: RetryPolicy | undefined,
+  limits: { maxConnectAttempts: number; maxAttempts: number },
+): number {
   // A policy that allows fewer still lets an unreachable endpoint be passed over.
   return policy === undefined ? limits.maxConnectAttempts : Math.min(limits.maxAttempts, policy.attempts + 1);
 }

@@ -161,7 +161,12 @@ export class ChunkedDecoder implements BodyDecoder {
 
   private trailersOf(text: string): HeaderList {
     checkCharacters(text, this.code);
-    const rules = { code: this.code, tooLarge: this.code, maxCount: this.limits.maxTrailerCount, foldEqualLengths: true };
+    const rules = {
+      code: this.code,
+      tooLarge: this.code,
+      maxCount: this.limits.maxTrailerCount,
+      foldEqualLengths: true,
+    };
     const { headers } = parseFields(text, 0, rules);
     return keepTrailers(headers);
   }

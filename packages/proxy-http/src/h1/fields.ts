@@ -29,10 +29,20 @@ export interface FieldRules {
 }
 
 /** Bare CR, bare LF, a folded line, NUL and other controls: nothing that two parsers could read differently may pass. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
 const FORBIDDEN = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\n[ \t]/;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 /** Fields that Connection may not name: dropping them would change what the message means. */
-const NOT_HOP_BY_HOP: ReadonlySet<string> = new Set(['host', 'content-length', 'transfer-encoding', 'content-type', 'trailer', 'cookie', 'authorization', 'cache-control']);
+const NOT_HOP_BY_HOP: ReadonlySet<string> = new Set([
+  'host',
+  'content-length',
+  'transfer-encoding',
+  'content-type',
+  'trailer',
+  'cookie',
+  'authorization',
+  'cache-control',
+]);
 /** Names seen before, checked and in lower case. Bounded; names are checked before they enter. */
 const knownNames = new Map<string, string>();
 const MAX_KNOWN_NAMES = 1_000;
@@ -40,7 +50,8 @@ const MAX_KNOWN_LENGTH = 64;
 
 /** Refuses what may stand nowhere in a head. The text is all of it, lines divided by CRLF. */
 export function checkCharacters(text: string, code: HttpProxyErrorCode): void {
-  if (FORBIDDEN.test(text)) throw new HttpProxyError(code, 'control character, bare CR or LF, or folded line in the head');
+  if (FORBIDDEN.test(text))
+    throw new HttpProxyError(code, 'control character, bare CR or LF, or folded line in the head');
 }
 
 /** A method or field name (RFC 9110 5.6.2). */

@@ -15,7 +15,11 @@ let proxy: TestProxy;
 beforeAll(async () => {
   await new Promise<void>((resolve) => backend.listen(0, '127.0.0.1', resolve));
   const { port } = backend.address() as AddressInfo;
-  proxy = await startProxy(allTo(clusterOf('b')), { b: [endpointAt(port)] }, { limits: { headerTimeoutMs: 200, bodyIdleMs: 200 } });
+  proxy = await startProxy(
+    allTo(clusterOf('b')),
+    { b: [endpointAt(port)] },
+    { limits: { headerTimeoutMs: 200, bodyIdleMs: 200 } },
+  );
 });
 
 afterAll(async () => {
@@ -118,7 +122,11 @@ const REFUSED: readonly (readonly [name: string, raw: string, status: number])[]
   // Connection naming what it may not.
   ['Connection: content-length', post('abc', 'Content-Length: 3', 'Connection: content-length'), 400],
   ['Connection: host', get('Connection: close, Host'), 400],
-  ['Connection: transfer-encoding', post('0\r\n\r\n', 'Transfer-Encoding: chunked', 'Connection: Transfer-Encoding'), 400],
+  [
+    'Connection: transfer-encoding',
+    post('0\r\n\r\n', 'Transfer-Encoding: chunked', 'Connection: Transfer-Encoding'),
+    400,
+  ],
   ['Connection with rubbish', get('Connection: a b'), 400],
   // Limits.
   ['too many fields', get(...Array.from({ length: 120 }, (_, i) => `X-${i}: y`)), 431],
@@ -153,10 +161,16 @@ const ACCEPTED: readonly (readonly [name: string, raw: string])[] = [
   ['absolute form', 'GET http://h/x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n'],
   ['HTTP/1.0 without Host', 'GET /x HTTP/1.0\r\n\r\n'],
   ['empty Host', 'GET /x HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n'],
-  ['chunks with extensions and trailers', post('1;a=b\r\nx\r\n00\r\nX-T: y\r\n\r\n', 'Transfer-Encoding: Chunked', 'Connection: close')],
+  [
+    'chunks with extensions and trailers',
+    post('1;a=b\r\nx\r\n00\r\nX-T: y\r\n\r\n', 'Transfer-Encoding: Chunked', 'Connection: close'),
+  ],
   ['a body with GET', `GET /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nConnection: close\r\n\r\na`],
   ['latin1 in a value', get('X-A: \xe4', 'Connection: close')],
-  ['ignored h2c upgrade', get('Connection: upgrade, HTTP2-Settings, close', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA')],
+  [
+    'ignored h2c upgrade',
+    get('Connection: upgrade, HTTP2-Settings, close', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA'),
+  ],
   ['OPTIONS of the server', 'OPTIONS * HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n'],
 ];
 

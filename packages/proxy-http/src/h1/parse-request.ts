@@ -100,7 +100,8 @@ function resolveTarget(method: string, target: string, fields: Fields, version: 
   const absolute = /^https?:\/\/([^/?]+)([/?].*)?$/i.exec(target);
   if (absolute === null) throw new HttpProxyError('bad-request', 'invalid request target');
   const authority = absolute[1] as string;
-  if (parseAuthority(authority) === undefined) throw new HttpProxyError('bad-request', 'invalid authority in the target');
+  if (parseAuthority(authority) === undefined)
+    throw new HttpProxyError('bad-request', 'invalid authority in the target');
   if (fields.host !== undefined && host.toLowerCase() !== authority.toLowerCase()) {
     throw new HttpProxyError('bad-request', 'the target and Host name different authorities');
   }

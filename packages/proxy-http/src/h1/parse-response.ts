@@ -44,7 +44,8 @@ export function parseResponseHead(text: string, method: string, maxHeaderCount: 
     head: {
       status,
       headers: fields.headers,
-      body: status === 101 ? 'raw' : bodiless || contentLength === 0 ? 'none' : chunked || untilClose ? 'stream' : 'length',
+      body:
+        status === 101 ? 'raw' : bodiless || contentLength === 0 ? 'none' : chunked || untilClose ? 'stream' : 'length',
       // RFC 9110 8.6: not in 1xx and 204.
       contentLength: status < 200 || status === 204 ? undefined : contentLength,
     },

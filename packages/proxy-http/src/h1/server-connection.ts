@@ -9,7 +9,7 @@ import { type BodyDecoder, type BodyEvents, ChunkedDecoder, createLengthDecoder 
 import { HeadBuffer } from './head-buffer.ts';
 import { Output } from './output.ts';
 import { type ParsedRequest, parseRequestHead } from './parse-request.ts';
-import { Http1Exchange, type ExchangeConnection } from './server-exchange.ts';
+import { type ExchangeConnection, Http1Exchange } from './server-exchange.ts';
 import { informationalText, lastChunkText, responseHeadText } from './write-head.ts';
 
 /** What a server connection needs of its owner. */
@@ -139,7 +139,8 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
   private begin({ head, close }: ParsedRequest): void {
     this.requests++;
     const { limits } = this.context;
-    if (close || (limits.maxRequestsPerConnection > 0 && this.requests >= limits.maxRequestsPerConnection)) this.close = true;
+    if (close || (limits.maxRequestsPerConnection > 0 && this.requests >= limits.maxRequestsPerConnection))
+      this.close = true;
     const exchange = new Http1Exchange(head, this);
     this.exchange = exchange;
     this.deadline = Number.POSITIVE_INFINITY;

@@ -47,7 +47,8 @@ export class Http1Exchange implements Downstream {
   }
 
   inform(status: number, headers: HeaderList): void {
-    if (!this.over && !this.responded && this.head.version !== '1.0') this.connection.writeInformational(status, headers);
+    if (!this.over && !this.responded && this.head.version !== '1.0')
+      this.connection.writeInformational(status, headers);
   }
 
   respond(head: ResponseHead): void {

@@ -12,7 +12,44 @@ const HOP_BY_HOP: ReadonlySet<string> = new Set([
 ]);
 
 /** Fields that node:http2 accepts once only; more than one is a violation of their own definitions. */
-const SINGLE: ReadonlySet<string> = new Set(['content-type', 'content-length', 'etag', 'location', 'user-agent', 'date', 'age', 'expires', 'last-modified', 'referer', 'retry-after', 'server', 'max-forwards', 'from', 'authorization', 'proxy-authorization', 'if-modified-since', 'if-unmodified-since', 'if-range', 'if-match', 'if-none-match', 'content-encoding', 'content-language', 'content-location', 'content-md5', 'content-range', 'host', 'access-control-allow-credentials', 'access-control-max-age', 'access-control-request-method', 'dnt', 'tk', 'upgrade-insecure-requests', 'x-content-type-options', 'alt-svc', 'hsts']);
+const SINGLE: ReadonlySet<string> = new Set([
+  'content-type',
+  'content-length',
+  'etag',
+  'location',
+  'user-agent',
+  'date',
+  'age',
+  'expires',
+  'last-modified',
+  'referer',
+  'retry-after',
+  'server',
+  'max-forwards',
+  'from',
+  'authorization',
+  'proxy-authorization',
+  'if-modified-since',
+  'if-unmodified-since',
+  'if-range',
+  'if-match',
+  'if-none-match',
+  'content-encoding',
+  'content-language',
+  'content-location',
+  'content-md5',
+  'content-range',
+  'host',
+  'access-control-allow-credentials',
+  'access-control-max-age',
+  'access-control-request-method',
+  'dnt',
+  'tk',
+  'upgrade-insecure-requests',
+  'x-content-type-options',
+  'alt-svc',
+  'hsts',
+]);
 
 /** End-to-end fields of a node:http2 raw header list: pseudo-headers and fields of one hop are left out. */
 export function endToEndFields(raw: readonly string[], leaveOut?: ReadonlySet<string>): HeaderList {

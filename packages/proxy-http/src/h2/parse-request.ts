@@ -24,7 +24,12 @@ const VALUE = /^(?![ \t])[\t\x20-\x7e\x80-\xff]*$/;
  * @param raw name, value, ... as node:http2 delivers them
  * @throws HttpProxyError
  */
-export function parseHttp2Request(raw: readonly string[], endStream: boolean, limits: Http2RequestLimits, encrypted: boolean): RequestHead {
+export function parseHttp2Request(
+  raw: readonly string[],
+  endStream: boolean,
+  limits: Http2RequestLimits,
+  encrypted: boolean,
+): RequestHead {
   const pseudo = readPseudo(raw);
   checkFields(raw, limits);
   const method = pseudo.get(':method') ?? '';
@@ -33,7 +38,7 @@ export function parseHttp2Request(raw: readonly string[], endStream: boolean, li
   const authority = authorityOf(pseudo.get(':authority'), raw);
   const headers = joinCookies(endToEndFields(raw, LEFT_OUT));
   const contentLength = contentLengthOf(raw);
-  const expect = valueOf(raw, 'expect');
+  const expect = singleValue(raw, 'expect');
   if (expect !== undefined && expect.toLowerCase() !== '100-continue') {
     throw new HttpProxyError('expectation-failed', 'unknown expectation');
   }
@@ -51,7 +56,7 @@ export function parseHttp2Request(raw: readonly string[], endStream: boolean, li
     body,
     contentLength: isSocket ? undefined : contentLength,
     expectContinue: expect !== undefined && !endStream,
-    acceptsTrailers: (valueOf(raw, 'te') ?? '').toLowerCase() === 'trailers',
+    acceptsTrailers: (singleValue(raw, 'te') ?? '').toLowerCase() === 'trailers',
     upgrade,
   };
 }
@@ -65,7 +70,8 @@ function readPseudo(raw: readonly string[]): Map<string, string> {
       regular = true;
       continue;
     }
-    if (regular || !PSEUDO.has(name) || pseudo.has(name)) throw new HttpProxyError('bad-request', 'invalid pseudo-header');
+    if (regular || !PSEUDO.has(name) || pseudo.has(name))
+      throw new HttpProxyError('bad-request', 'invalid pseudo-header');
     pseudo.set(name, raw[i + 1] as string);
   }
   return pseudo;
@@ -97,7 +103,8 @@ function upgradeOf(method: string, protocol: string | undefined): string | undef
     return undefined;
   }
   if (method !== 'CONNECT') throw new HttpProxyError('bad-request', ':protocol without CONNECT');
-  if (protocol.toLowerCase() !== 'websocket') throw new HttpProxyError('not-implemented', 'the only :protocol is websocket');
+  if (protocol.toLowerCase() !== 'websocket')
+    throw new HttpProxyError('not-implemented', 'the only :protocol is websocket');
   return 'websocket';
 }
 
@@ -115,7 +122,7 @@ function targetOf(method: string, path: string | undefined, limits: Http2Request
 
 /** RFC 9113 8.3.1: `:authority` and Host, where both are there, must agree. */
 function authorityOf(authority: string | undefined, raw: readonly string[]): string {
-  const host = valueOf(raw, 'host');
+  const host = singleValue(raw, 'host');
   const chosen = authority ?? host ?? '';
   if (authority !== undefined && host !== undefined && host.toLowerCase() !== authority.toLowerCase()) {
     throw new HttpProxyError('bad-request', ':authority and Host differ');
@@ -125,14 +132,14 @@ function authorityOf(authority: string | undefined, raw: readonly string[]): str
 }
 
 function contentLengthOf(raw: readonly string[]): number | undefined {
-  const text = valueOf(raw, 'content-length');
+  const text = singleValue(raw, 'content-length');
   if (text === undefined) return undefined;
   if (!/^\d{1,15}$/.test(text)) throw new HttpProxyError('bad-request', 'invalid Content-Length');
   return Number(text);
 }
 
 /** The only value of a field; more than one is an error. */
-function valueOf(raw: readonly string[], name: string): string | undefined {
+function singleValue(raw: readonly string[], name: string): string | undefined {
   let found: string | undefined;
   for (let i = 0; i < raw.length; i += 2) {
     if (raw[i] !== name) continue;

@@ -35,7 +35,9 @@ export class Http2ServerConnection implements ServerConnection, Deadlined {
       onOver: () => this.streamOver(),
     };
     this.session = performServerHandshake(socket, sessionOptions(limits));
-    this.session.on('stream', (stream, headers, flags, raw) => this.onStream(stream, flags, raw as unknown as string[]));
+    this.session.on('stream', (stream, _headers, flags, raw) =>
+      this.onStream(stream, flags, raw as unknown as string[]),
+    );
     this.session.on('error', () => this.session.destroy());
     this.session.once('close', () => {
       sweeper.delete(this);
@@ -92,7 +94,9 @@ export class Http2ServerConnection implements ServerConnection, Deadlined {
 
   private refuse(stream: ServerHttp2Stream, cause: unknown): void {
     const error =
-      cause instanceof HttpProxyError ? cause : new HttpProxyError('bad-request', 'the request could not be read', { cause });
+      cause instanceof HttpProxyError
+        ? cause
+        : new HttpProxyError('bad-request', 'the request could not be read', { cause });
     this.context.onMalformed(error, this.exchangeContext.client);
     stream.on('error', () => stream.destroy());
     if (stream.destroyed) return;

@@ -142,9 +142,7 @@ export class Http2Exchange implements Downstream, Deadlined {
   }
 
   private awaitBody(): void {
-    this.deadline = this.raw
-      ? Number.POSITIVE_INFINITY
-      : this.context.sweeper.now + this.context.limits.bodyIdleMs;
+    this.deadline = this.raw ? Number.POSITIVE_INFINITY : this.context.sweeper.now + this.context.limits.bodyIdleMs;
   }
 
   private endBody(): void {

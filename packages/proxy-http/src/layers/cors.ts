@@ -1,9 +1,9 @@
 import type { Exchange } from '../exchange.ts';
 import { headerValue, removeHeader } from '../headers.ts';
 import type { Layer } from '../layer.ts';
+import { RegexError } from '../regex/syntax.ts';
 import { compileStringMatch, type StringTest } from '../route/string-match.ts';
 import type { CorsPolicy } from '../route-model.ts';
-import { RegexError } from '../regex/syntax.ts';
 
 /** Fields that only this policy may set where it allows the origin. */
 const MANAGED = [

@@ -1,6 +1,6 @@
 import type { Exchange } from '../exchange.ts';
-import type { Layer } from '../layer.ts';
 import { startMirror } from '../forward/mirror-copy.ts';
+import type { Layer } from '../layer.ts';
 
 /** Sends copies where the route asks for them. A copy never delays or changes the request it copies. */
 export const mirror: Layer = (next, services) => {

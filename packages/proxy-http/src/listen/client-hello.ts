@@ -122,10 +122,7 @@ function readHello(message: Buffer): ClientHello {
  * Waits for the ClientHello and puts its bytes back. Calls `found` once; with undefined when it is none, or the
  * connection has ended.
  */
-export function peekClientHello(
-  socket: Socket,
-  found: (hello: ClientHello | undefined, first: Buffer) => void,
-): void {
+export function peekClientHello(socket: Socket, found: (hello: ClientHello | undefined, first: Buffer) => void): void {
   let first: Buffer = Buffer.alloc(0);
   const done = (hello: ClientHello | undefined) => {
     socket.off('data', onData);

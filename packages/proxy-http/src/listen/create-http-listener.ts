@@ -93,7 +93,8 @@ class Listener implements HttpListener {
   async open(): Promise<void> {
     const { server, options } = this;
     await new Promise<void>((resolve, reject) => {
-      const fail = (cause: NodeJS.ErrnoException) => reject(listenError(cause, `${options.address} port ${options.port}`));
+      const fail = (cause: NodeJS.ErrnoException) =>
+        reject(listenError(cause, `${options.address} port ${options.port}`));
       server.once('error', fail);
       server.listen({ host: options.address, port: options.port, backlog: options.backlog ?? DEFAULT_BACKLOG }, () => {
         server.off('error', fail);

@@ -77,7 +77,8 @@ function prepare(config: TlsConfig): TlsSnapshot {
 
 function prepareHost(host: TlsHost): ReadyTlsHost {
   const asks = (host.clientCertificate ?? 'none') !== 'none';
-  if (asks && host.ca === undefined) throw new Error('client certificates are asked for, but there is no CA to verify them');
+  if (asks && host.ca === undefined)
+    throw new Error('client certificates are asked for, but there is no CA to verify them');
   if (asks && host.ca !== undefined) void new X509Certificate(host.ca);
   // Throws where OpenSSL cannot use it.
   createSecureContext(tlsServerOptions(host));

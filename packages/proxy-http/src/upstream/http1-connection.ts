@@ -1,6 +1,12 @@
 import { type ByteSink, type ByteStream, MeshError } from '@edgemesh/core';
 import { HttpProxyError } from '../errors.ts';
-import { type BodyDecoder, type BodyEvents, ChunkedDecoder, createEndlessDecoder, createLengthDecoder } from '../h1/body-decoder.ts';
+import {
+  type BodyDecoder,
+  type BodyEvents,
+  ChunkedDecoder,
+  createEndlessDecoder,
+  createLengthDecoder,
+} from '../h1/body-decoder.ts';
 import { HeadBuffer } from '../h1/head-buffer.ts';
 import { Output } from '../h1/output.ts';
 import { type ParsedResponse, parseResponseHead } from '../h1/parse-response.ts';

@@ -105,14 +105,18 @@ export class Http2ClientSession implements Deadlined {
 
   onDeadline(): void {
     if (this.isOpen) this.retire();
-    else this.destroy(new HttpProxyError('connect-timeout', 'the endpoint did not accept in time', { retryable: true }));
+    else
+      this.destroy(new HttpProxyError('connect-timeout', 'the endpoint did not accept in time', { retryable: true }));
   }
 
   /** Why streams fail that the session takes with it. */
   reasonOfLoss(): HttpProxyError {
     if (this.failure !== undefined && (this.isOpen || this.failure.code !== 'upstream-reset')) return this.failure;
     if (this.isOpen) return new HttpProxyError('upstream-reset', 'the endpoint closed the connection');
-    return new HttpProxyError('connect-failed', 'cannot connect to the endpoint', { retryable: true, cause: this.failure });
+    return new HttpProxyError('connect-failed', 'cannot connect to the endpoint', {
+      retryable: true,
+      cause: this.failure,
+    });
   }
 
   streamClosed(stream: Http2ClientStream): void {
@@ -259,7 +263,12 @@ class Http2ClientStream implements UpstreamStream, Deadlined {
     this.settle();
     if (code === constants.NGHTTP2_REFUSED_STREAM) {
       this.sink.failed(new HttpProxyError('refused-stream', 'the endpoint refused the stream', { retryable: true }));
-    } else if (code === undefined || code === constants.NGHTTP2_NO_ERROR || code === constants.NGHTTP2_INTERNAL_ERROR || !this.session.isOpen) {
+    } else if (
+      code === undefined ||
+      code === constants.NGHTTP2_NO_ERROR ||
+      code === constants.NGHTTP2_INTERNAL_ERROR ||
+      !this.session.isOpen
+    ) {
       this.sink.failed(this.session.reasonOfLoss());
     } else this.sink.failed(new HttpProxyError('upstream-reset', `the endpoint reset the stream (code ${code})`));
   }
