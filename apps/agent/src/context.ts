@@ -2,9 +2,10 @@ import type { AgentConfig } from '@edgemesh/config';
 import type { CatalogView, Dialer, Logger, Metrics } from '@edgemesh/core';
 import type { DnsServer } from '@edgemesh/dns';
 import type { KernelRules } from '@edgemesh/linux';
+import type { ServiceProxy } from '@edgemesh/proxy-l4';
 import type { Health, MetricsRegistry, ModuleContext, StartModule } from '@edgemesh/telemetry';
 import type { Tunnel } from '@edgemesh/tunnel';
-import type { ProxyModule } from './modules/proxy.ts';
+import type { MeshBalancing } from './modules/balancing.ts';
 import type { Reachability } from './reachability.ts';
 import type { AgentStatus } from './status.ts';
 import type { VirtualServices } from './virtual/virtual-services.ts';
@@ -18,11 +19,20 @@ export interface AgentContext {
   readonly metrics: Metrics;
 }
 
+/** The running Service proxy. */
+export interface ProxyPart extends AsyncDisposable {
+  readonly services: ServiceProxy;
+  readonly balancing: MeshBalancing;
+  /** Connections and flows that the agent carries itself. */
+  flows(): { readonly tcp: number; readonly udp: number };
+  details(): Readonly<Record<string, unknown>>;
+}
+
 /** What modules make for each other; a part is undefined while its module is not running. */
 export interface AgentParts {
   kernel?: KernelRules | undefined;
   dns?: DnsServer | undefined;
-  proxy?: ProxyModule | undefined;
+  proxy?: ProxyPart | undefined;
   tunnel?: Tunnel | undefined;
 }
 

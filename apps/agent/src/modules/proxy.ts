@@ -4,7 +4,7 @@ import { type Dialer, detach, type Endpoint, formatCidr, parseCidr, type Service
 import { isProxiedService } from '@edgemesh/discovery';
 import type { KernelRules } from '@edgemesh/linux';
 import { createRulePlanner, createServiceProxy, type RuleExclusion, type ServiceProxy } from '@edgemesh/proxy-l4';
-import type { AgentContext, AgentModule } from '../context.ts';
+import type { AgentContext, AgentModule, ProxyPart } from '../context.ts';
 import type { Reachability } from '../reachability.ts';
 import { createBalancing, type MeshBalancing } from './balancing.ts';
 
@@ -18,14 +18,6 @@ const NEVER_CAPTURED: ReadonlySet<string> = new Set([
 export function isOurs(config: AgentConfig): (service: Service) => boolean {
   const mode = config.modules.edgeProxy.serviceFilterMode;
   return (service) => isProxiedService(service, mode) && !NEVER_CAPTURED.has(service.id);
-}
-
-export interface ProxyModule extends AsyncDisposable {
-  readonly services: ServiceProxy;
-  readonly balancing: MeshBalancing;
-  /** Connections and flows that the agent carries itself. */
-  flows(): { readonly tcp: number; readonly udp: number };
-  details(): Readonly<Record<string, unknown>>;
 }
 
 /** The Service proxy and, with a kernel side, the rules that follow catalog and listeners. */
@@ -70,7 +62,7 @@ interface ProxyDeps {
   readonly reachability: Reachability;
 }
 
-async function startProxy(context: AgentContext, deps: ProxyDeps): Promise<ProxyModule> {
+async function startProxy(context: AgentContext, deps: ProxyDeps): Promise<ProxyPart> {
   const { config, view, log, metrics } = context;
   const { kernel, balancing } = deps;
   const include = isOurs(config);
