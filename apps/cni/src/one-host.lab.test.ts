@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { createLab, type Lab, labMissing } from '@edgemesh/testkit/netns';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { run } from './testing/command.ts';
-import { createRuntime, PLUGIN, type Runtime, STANDARD_PLUGINS } from './testing/runtime.ts';
+import { createRuntime, LAUNCHER, PLUGIN, type Runtime, STANDARD_PLUGINS } from './testing/runtime.ts';
 
 const missing = await labMissing({ ci: process.env.CI !== undefined });
 const ip = (...args: string[]) => run('ip', args);
@@ -224,6 +224,17 @@ describe.skipIf(missing !== undefined)('the plugin on one host', () => {
     await runtime.remove('b');
     expect((await readdir(join(dataDir, 'pods'))).filter((name) => /^\d/.test(name))).toEqual([]);
     await linksAre(1);
+  });
+
+  it('starts by its launcher, which keeps compiled code', async () => {
+    const cache = join(folder, 'cache');
+    const env = { CNI_COMMAND: 'VERSION', NODE_COMPILE_CACHE: cache, EDGEMESH_HOME: folder };
+    const { stdout, code } = await lab.host('node').exec(LAUNCHER, [], { env, input: '{"cniVersion":"1.0.0"}' });
+    expect({ code, cniVersion: (JSON.parse(stdout) as { cniVersion: string }).cniVersion }).toEqual({
+      code: 0,
+      cniVersion: '1.0.0',
+    });
+    expect((await readdir(cache)).length).toBe(1);
   });
 
   it('says what is wrong in the way of the specification', async () => {

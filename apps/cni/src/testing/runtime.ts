@@ -2,6 +2,8 @@ import { fileURLToPath } from 'node:url';
 
 /** The built plugin: what a node has in /opt/cni/bin. */
 export const PLUGIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+/** What runtimes execute. */
+export const LAUNCHER = fileURLToPath(new URL('../../bin/edgemesh-cni', import.meta.url));
 /** Where Debian has the standard plugins. */
 export const STANDARD_PLUGINS = '/usr/lib/cni';
 
