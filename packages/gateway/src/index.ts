@@ -7,4 +7,7 @@ export { withProgrammed } from './gateway-api/programmed.ts';
 export { INGRESS_CONTROLLER } from './ingress/compile-ingress.ts';
 export * from './model.ts';
 export * from './options.ts';
+export * from './runtime/addresses.ts';
+export * from './runtime/create-gateway.ts';
+export type { GatewayStatus } from './runtime/status.ts';
 export * from './tls/client-hello.ts';

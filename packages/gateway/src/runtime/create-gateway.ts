@@ -1,0 +1,329 @@
+import { networkInterfaces } from 'node:os';
+import {
+  type Catalog,
+  type CatalogView,
+  type Clock,
+  type Dialer,
+  type KubeObject,
+  type Logger,
+  type Metrics,
+  noMetrics,
+  type Random,
+  type Service,
+  silentLogger,
+  systemClock,
+  type Timer,
+} from '@edgemesh/core';
+import { type AccessLogEntry, createHttpProxy, type ForwardingOptions, type HttpLimits } from '@edgemesh/proxy-http';
+import { type Balancing, createConnectionBudget, createServiceProxy } from '@edgemesh/proxy-l4';
+import type { CompileOptions } from '../common/context.ts';
+import { compileGateway } from '../compile-gateway.ts';
+import { withProgrammed } from '../gateway-api/programmed.ts';
+import { gatewayMetrics } from '../metrics.ts';
+import type { GatewayPlan, ObjectStatus, PortPlan, SecretRef } from '../model.ts';
+import { type GatewayLimits, gatewayLimits } from '../options.ts';
+import { type AddressOptions, chooseAddresses, type Interfaces } from './addresses.ts';
+import { createClusterUpstreams } from './cluster-upstreams.ts';
+import { concernsPlan } from './concerns-plan.ts';
+import { createListenerTable, type ListenerState } from './listener-table.ts';
+import { type ListenerSpec, openListener } from './open-listener.ts';
+import { type GatewayStatus, readGatewayStatus } from './status.ts';
+
+/** Where the gateway listens, what it takes for its own, and its limits. */
+export interface GatewayOptions extends AddressOptions {
+  readonly clusterDomain?: string;
+  /** Labels that selectors of Istio Gateways must match. */
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly controllerName?: string;
+  readonly limits?: Partial<GatewayLimits>;
+  /** Limits of the HTTP engine. */
+  readonly http?: Partial<HttpLimits>;
+  readonly forwarding?: ForwardingOptions;
+}
+
+/** What the gateway works with. */
+export interface GatewayDeps {
+  readonly view: CatalogView;
+  readonly balancing: Balancing;
+  /** Reaches endpoints: the local kernel, the tunnel, or both. */
+  readonly dialer: Dialer;
+  /** The DestinationRule that binds to a Service. */
+  readonly destinationRule?: (service: Service, catalog: Catalog) => KubeObject | undefined;
+  /** Told which Secrets must be in the catalog. */
+  readonly secrets?: { follow(refs: readonly SecretRef[]): void };
+  /** Takes statuses of Gateway API objects, whenever one of them has changed. */
+  readonly statusWriter?: { write(statuses: readonly ObjectStatus[]): void };
+  readonly interfaces?: () => Interfaces;
+  readonly accessLog?: (entry: AccessLogEntry) => void;
+  readonly log?: Logger;
+  readonly metrics?: Metrics;
+  readonly clock?: Clock;
+  readonly random?: Random;
+}
+
+/** A running gateway. */
+export interface Gateway extends AsyncDisposable {
+  /** The plan in force. */
+  readonly plan: GatewayPlan;
+  status(): GatewayStatus;
+  /** Looks at the node's addresses at once instead of at the next poll. Resolves when the listeners have followed. */
+  refresh(): Promise<void>;
+}
+
+/** Starts the gateway. Resolves when the listeners of the present catalog are open or known to fail. */
+export async function createGateway(options: GatewayOptions, deps: GatewayDeps): Promise<Gateway> {
+  const gateway = await RunningGateway.start(options, deps);
+  await gateway.refresh();
+  return gateway;
+}
+
+class RunningGateway implements Gateway {
+  plan: GatewayPlan;
+  private readonly options: GatewayOptions;
+  private readonly deps: GatewayDeps;
+  private readonly limits: GatewayLimits;
+  private readonly clock: Clock;
+  private readonly metrics: ReturnType<typeof gatewayMetrics>;
+  private readonly log: Logger;
+  private readonly proxy;
+  private readonly services;
+  private readonly upstreams;
+  private readonly listeners;
+  private readonly unsubscribe: () => void;
+  private ports = new Map<string, PortPlan>();
+  private addresses: readonly string[] = [];
+  private followed = '';
+  private written = '';
+  private compileTimer: Timer | undefined;
+  private pollTimer: Timer | undefined;
+  private stopped = false;
+  private disposing: Promise<void> | undefined;
+
+  static async start(options: GatewayOptions, deps: GatewayDeps): Promise<RunningGateway> {
+    const log = deps.log ?? silentLogger;
+    const common = { log, ...(deps.metrics && { metrics: deps.metrics }), ...(deps.clock && { clock: deps.clock }) };
+    const { view, balancing, dialer } = deps;
+    const services = await createServiceProxy(
+      { listeners: { mode: 'none' } },
+      { catalog: view, balancing, dialer, ...common },
+    );
+    return new RunningGateway(options, deps, services);
+  }
+
+  private constructor(
+    options: GatewayOptions,
+    deps: GatewayDeps,
+    services: Awaited<ReturnType<typeof createServiceProxy>>,
+  ) {
+    this.options = options;
+    this.deps = deps;
+    this.services = services;
+    this.limits = gatewayLimits(options.limits);
+    this.clock = deps.clock ?? systemClock;
+    this.log = deps.log ?? silentLogger;
+    this.metrics = gatewayMetrics(deps.metrics ?? noMetrics);
+    const { view, balancing, destinationRule } = deps;
+    this.upstreams = createClusterUpstreams({
+      view,
+      balancing,
+      destinationRule: destinationRule && ((service) => destinationRule(service, view.current)),
+    });
+    this.proxy = this.createProxy();
+    this.listeners = this.createListeners();
+    this.plan = this.compile();
+    this.unsubscribe = view.subscribe((_, change) => {
+      if (concernsPlan(change, this.seenServices, view.current)) this.compileSoon();
+    });
+    this.pollTimer = this.clock.after(this.limits.addressPollMs, () => this.poll());
+  }
+
+  private seenServices: ReadonlyMap<string, Service> = new Map();
+
+  private createProxy() {
+    const { dialer, log, metrics, clock, random, accessLog } = this.deps;
+    const { http, forwarding } = this.options;
+    const upstreamOf = (cluster: { service: Service['id']; port: number; subset?: string }) =>
+      this.upstreams.get({ ...cluster, protocol: 'TCP' });
+    return createHttpProxy({
+      routes: () => ({ virtualHosts: [] }),
+      upstreams: {
+        pickEndpoint: (cluster, flow, exclude) => upstreamOf(cluster).pick(flow, exclude),
+        report: (cluster, endpoint, outcome) => upstreamOf(cluster).report?.(endpoint, outcome),
+        begin: (cluster, endpoint) => upstreamOf(cluster).begin?.(endpoint),
+        end: (cluster, endpoint) => upstreamOf(cluster).end?.(endpoint),
+      },
+      dialer,
+      limits: { drainMs: this.limits.drainMs, handshakeTimeoutMs: this.limits.handshakeTimeoutMs, ...http },
+      ...(forwarding && { forwarding }),
+      ...(accessLog && { accessLog }),
+      ...(log && { log }),
+      ...(metrics && { metrics }),
+      ...(clock && { clock }),
+      ...(random && { random }),
+    });
+  }
+
+  private createListeners() {
+    const { limits, clock, log } = this;
+    const budget = createConnectionBudget({ maxConnections: limits.maxConnections });
+    const flows = createConnectionBudget({ maxConnections: limits.maxConnections });
+    return createListenerTable<ListenerSpec>({
+      open: (spec) =>
+        openListener(spec, {
+          port: () => this.ports.get(spec.portId),
+          upstreams: this.upstreams,
+          services: this.services,
+          proxy: this.proxy,
+          dialer: this.deps.dialer,
+          budget,
+          flows,
+          gatewayMetrics: this.metrics,
+          metrics: this.deps.metrics ?? noMetrics,
+          random: this.deps.random ?? Math.random,
+          limits,
+          clock,
+          log,
+        }),
+      changed: () => this.publish(),
+      maxListeners: limits.maxListeners,
+      retryMs: limits.listenRetryMs,
+      log,
+      clock,
+    });
+  }
+
+  private compileSoon(): void {
+    if (this.stopped) return;
+    this.compileTimer ??= this.clock.after(this.limits.compileDelayMs, () => {
+      this.compileTimer = undefined;
+      this.plan = this.compile();
+      this.follow();
+    });
+  }
+
+  private compile(): GatewayPlan {
+    const { view, destinationRule, secrets } = this.deps;
+    const { clusterDomain, labels, controllerName, limits } = this.options;
+    const started = this.clock.now();
+    const options: CompileOptions = {
+      ...(clusterDomain !== undefined && { clusterDomain }),
+      ...(labels && { labels }),
+      ...(controllerName !== undefined && { controllerName }),
+      ...(destinationRule && { destinationRule }),
+      ...(limits && { limits }),
+      addresses: this.addresses,
+    };
+    this.seenServices = view.current.services;
+    const plan = compileGateway(view.current, options);
+    this.metrics.compiles.add();
+    this.metrics.compileSeconds.observe((this.clock.now() - started) / 1000);
+    this.metrics.conditions.set(plan.conditions.length + plan.droppedConditions);
+    this.tellConditions(plan);
+    this.ports = new Map(plan.ports.map((port) => [port.id, port]));
+    this.upstreams.prune();
+    const names = plan.secrets
+      .map(({ namespace, name }) => `${namespace}/${name}`)
+      .sort()
+      .join(' ');
+    if (names !== this.followed) secrets?.follow(plan.secrets);
+    this.followed = names;
+    return plan;
+  }
+
+  private told = new Set<string>();
+
+  /** Each condition once, when it is new. */
+  private tellConditions({ conditions }: GatewayPlan): void {
+    const now = new Set(conditions.map(({ object, path, message }) => `${object} ${path}: ${message}`));
+    for (const text of now)
+      if (!this.told.has(text)) this.log.warn('an object asks for what it does not get', { condition: text });
+    this.told = now;
+  }
+
+  private poll(): void {
+    this.pollTimer = this.stopped ? undefined : this.clock.after(this.limits.addressPollMs, () => this.poll());
+    this.follow();
+  }
+
+  /** Opens and closes listeners so that they are those of the plan on the addresses of now. */
+  private follow(): void {
+    if (this.stopped) return;
+    const addresses = chooseAddresses((this.deps.interfaces ?? networkInterfaces)(), this.options);
+    const changed = addresses.join() !== this.addresses.join();
+    this.addresses = addresses;
+    // Addresses are shown in statuses.
+    if (changed && this.plan.statuses.length > 0) this.plan = this.compile();
+    this.listeners.want(wantedListeners(this.plan, addresses));
+    this.publish();
+  }
+
+  async refresh(): Promise<void> {
+    this.follow();
+    await this.listeners.settled();
+  }
+
+  private publish(): void {
+    const states = this.listeners.states();
+    const open = states.filter(({ listener }) => listener !== undefined).length;
+    this.metrics.listeners.with('open').set(open);
+    this.metrics.listeners.with('failed').set(states.length - open);
+    const { statusWriter } = this.deps;
+    if (statusWriter === undefined) return;
+    const statuses = this.plan.statuses.map((status) => withProgrammed(status, (id) => portProblem(id, states)));
+    const text = JSON.stringify(statuses);
+    if (text !== this.written) statusWriter.write(statuses);
+    this.written = text;
+  }
+
+  status(): GatewayStatus {
+    return readGatewayStatus({
+      plan: this.plan,
+      addresses: this.addresses,
+      states: this.listeners.states(),
+      overflow: this.listeners.overflow,
+      connections: this.proxy.connections,
+      requests: this.proxy.activeRequests,
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.disposing ??= this.stop();
+    return this.disposing;
+  }
+
+  private async stop(): Promise<void> {
+    this.stopped = true;
+    this.unsubscribe();
+    this.compileTimer?.cancel();
+    this.pollTimer?.cancel();
+    await this.listeners[Symbol.asyncDispose]();
+    await this.proxy[Symbol.asyncDispose]();
+    await this.services[Symbol.asyncDispose]();
+  }
+}
+
+function wantedListeners(plan: GatewayPlan, addresses: readonly string[]): Map<string, ListenerSpec> {
+  const wanted = new Map<string, ListenerSpec>();
+  // A port that is bound to addresses of its own has these to itself.
+  const bound = new Set(
+    plan.ports.flatMap((port) =>
+      (port.addresses ?? []).map((address) => `${address} ${port.port} ${port.kind === 'udp'}`),
+    ),
+  );
+  for (const port of plan.ports) {
+    for (const address of addresses) {
+      const own = port.addresses?.includes(address);
+      if (own === false || (own === undefined && bound.has(`${address} ${port.port} ${port.kind === 'udp'}`))) continue;
+      const where = address.includes(':') ? `[${address}]` : address;
+      const key = `${port.kind} ${where}:${port.port}`;
+      if (!wanted.has(key)) wanted.set(key, { portId: port.id, kind: port.kind, host: address, port: port.port });
+    }
+  }
+  return wanted;
+}
+
+function portProblem(id: string, states: readonly ListenerState<ListenerSpec>[]): string | undefined {
+  const own = states.filter(({ spec }) => spec.portId === id);
+  if (own.some(({ listener }) => listener !== undefined)) return undefined;
+  return own.find(({ problem }) => problem !== undefined)?.problem ?? 'no address of this node is allowed';
+}
