@@ -29,6 +29,8 @@ export interface PathOptions {
   /** First pause after a failed attempt on one kind of path, in milliseconds; doubles up to `retryMaxMs`. */
   readonly retryInitialMs: number;
   readonly retryMaxMs: number;
+  /** Longest pause while the peer cannot be reached at all, in milliseconds: a session waits half a minute for a path. */
+  readonly retryDownMaxMs: number;
   /** A path that dies younger than this counts as a failed attempt, in milliseconds (hysteresis). */
   readonly minHealthyMs: number;
   /** Failed punches to a peer after which only a change of the network allows another: one of the NATs is symmetric. */
@@ -48,6 +50,7 @@ export const pathDefaults: PathOptions = {
   lanHeadStartMs: 150,
   retryInitialMs: 500,
   retryMaxMs: 60_000,
+  retryDownMaxMs: 2_000,
   minHealthyMs: 10_000,
   maxPunchFailures: 4,
   resolveTimeoutMs: 8_000, // a node that starts now needs some seconds until the relays know it
@@ -117,8 +120,12 @@ export interface ControlTunables {
   readonly freshRecordMs: number;
   /** Peers that a relay tells about changes of one record: those that asked for it last. */
   readonly maxSubscribersPerRecord: number;
-  /** Own interface addresses are looked at this often, in milliseconds. */
+  /** The facts of our own record are looked at this often, in milliseconds. */
   readonly addressIntervalMs: number;
+  /** Own interfaces are looked at this often, in milliseconds: connections move within about a second of a change. */
+  readonly networkIntervalMs: number;
+  /** After a change of our own network, connections that do not answer a ping for this long end, in milliseconds. */
+  readonly probeTimeoutMs: number;
   /** Node names pinned to keys; further names are used but not pinned. */
   readonly maxPins: number;
   /** Control connections to LAN peers that this node opens by itself. */
@@ -156,6 +163,8 @@ export const controlDefaults: ControlTunables = {
   freshRecordMs: 60_000,
   maxSubscribersPerRecord: 1_024,
   addressIntervalMs: 3_000,
+  networkIntervalMs: 1_000,
+  probeTimeoutMs: 1_500,
   maxPins: 20_000,
   maxLanConnections: 64,
   mdnsIntervalMs: 60_000,
@@ -198,6 +207,8 @@ export interface SessionOptions {
   readonly pingOpenMs: number;
   /** Silence before a ping otherwise, in milliseconds. */
   readonly pingIdleMs: number;
+  /** Another path is sought when a ping brought not one byte for this long, or four round trips, in milliseconds. */
+  readonly suspectAfterPingMs: number;
   /** A path is dead when a ping brought not one byte for this long, in milliseconds. */
   readonly deadAfterPingMs: number;
   /** How often the round-trip time is measured while bytes flow, in milliseconds. */
@@ -223,6 +234,7 @@ export const sessionDefaults: SessionOptions = {
   pingBusyMs: 1_500, // with deadAfterPingMs: a silent path under traffic is left after 6.5 s
   pingOpenMs: 5_000,
   pingIdleMs: 25_000, // below the 30 s at which carrier-grade NATs begin to forget
+  suspectAfterPingMs: 500, // with pingBusyMs: streams flow over another path 2.1 s after a relay fell silent
   deadAfterPingMs: 5_000, // three retransmissions of TCP over a 4G link
   measureMs: 10_000,
 };

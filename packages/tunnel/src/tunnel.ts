@@ -83,7 +83,16 @@ class MeshTunnel implements Tunnel {
       help: 'Changes of the path to a peer.',
       labels: ['from', 'to'],
     });
-    this.#sessions = createSessionTable({ ...deps, identity, nodeName: options.nodeName, options: options.session });
+    this.#sessions = createSessionTable({
+      ...deps,
+      identity,
+      nodeName: options.nodeName,
+      options: options.session,
+      onEvent: ({ type, session }) => {
+        if (type === 'suspect') this.#links.get(session.nodeName)?.suspect();
+        else if (type === 'trusted') this.#links.get(session.nodeName)?.trust();
+      },
+    });
     this.#paths = assemblePaths(options, {
       ...deps,
       ...parts,
@@ -95,6 +104,10 @@ class MeshTunnel implements Tunnel {
       () => this.#sweepTimer?.cancel(),
       control.onRecord((record) => this.#links.get(record.nodeName)?.learn(record)),
       control.onRelays((relays) => this.#onRelays(relays)),
+      control.onNetworkChange(() => {
+        this.#sessions.probe();
+        for (const link of this.#links.values()) link.networkChanged();
+      }),
       this.#sessions.onStateChange((session) => this.#links.get(session.nodeName)?.reconcile()),
     );
     this.#scheduleSweep();

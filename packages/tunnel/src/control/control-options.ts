@@ -74,6 +74,8 @@ export interface ManagedControlPlane extends ControlPlane {
   openCircuit(record: NodeRecord, signal: AbortSignal): Promise<Duplex>;
   /** Receives the far end of circuits that peers open here. */
   onCircuit(listener: (stream: Duplex, peerId: string) => void): void;
+  /** Called when an address of this machine has come or gone. Returns the way to stop it. */
+  onNetworkChange(listener: () => void): () => void;
   /** Local port of outbound control connections; undefined when the kernel chooses. */
   readonly outboundPort: number | undefined;
   /** Our own addresses as connected relays see them: NAT mappings of `outboundPort`. */

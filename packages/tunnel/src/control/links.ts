@@ -25,6 +25,8 @@ export interface Link {
   readonly rttMs: number | undefined;
   /** Resolves when the connection is gone, with the reason. */
   readonly closed: Promise<string>;
+  /** Asks for an answer now, with less patience: our own network has changed. */
+  probe(): void;
 }
 
 /** What links need from the records: our own proof, and a check of the peer's. */
@@ -125,7 +127,7 @@ export class Links {
   }
 }
 
-type LinkFacts = Omit<Link, 'rttMs' | 'closed'>;
+type LinkFacts = Omit<Link, 'rttMs' | 'closed' | 'probe'>;
 
 class WatchedLink implements Link {
   readonly peerId: string;
@@ -136,6 +138,7 @@ class WatchedLink implements Link {
   readonly connection: Connection;
   readonly closed: Promise<string>;
   #rttMs: number;
+  #nudge = new AbortController();
 
   constructor(facts: LinkFacts, rttMs: number, deps: LinksDeps) {
     this.peerId = facts.peerId;
@@ -152,6 +155,10 @@ class WatchedLink implements Link {
     return this.#rttMs;
   }
 
+  probe(): void {
+    this.#nudge.abort();
+  }
+
   async #watch(deps: LinksDeps): Promise<string> {
     const gone = new AbortController();
     let reason = 'connection closed by the peer';
@@ -163,14 +170,18 @@ class WatchedLink implements Link {
     if (this.connection.status !== 'open') gone.abort();
     const signal = AbortSignal.any([gone.signal, deps.signal]);
     while (!signal.aborted) {
-      await sleep(this.relay ? deps.tunables.pingIntervalMs : deps.tunables.peerPingIntervalMs, deps.clock, signal);
-      if (!signal.aborted) await this.#ping(deps, signal);
+      const { pingIntervalMs, peerPingIntervalMs, pingTimeoutMs, probeTimeoutMs } = deps.tunables;
+      const pauseMs = this.relay ? pingIntervalMs : peerPingIntervalMs;
+      await sleep(pauseMs, deps.clock, AbortSignal.any([signal, this.#nudge.signal]));
+      const isProbe = this.#nudge.signal.aborted;
+      if (isProbe) this.#nudge = new AbortController();
+      if (!signal.aborted) await this.#ping(deps, signal, isProbe ? probeTimeoutMs : pingTimeoutMs);
     }
     return reason;
   }
 
-  async #ping(deps: LinksDeps, signal: AbortSignal): Promise<void> {
-    const deadline = AbortSignal.timeout(deps.tunables.pingTimeoutMs);
+  async #ping(deps: LinksDeps, signal: AbortSignal, timeoutMs: number): Promise<void> {
+    const deadline = AbortSignal.timeout(timeoutMs);
     const started = deps.clock.now();
     try {
       const both = AbortSignal.any([signal, deadline]);
@@ -180,7 +191,7 @@ class WatchedLink implements Link {
     } catch (error) {
       if (signal.aborted) return;
       deps.log.debug('control connection does not answer', { peerId: this.peerId, error: messageOf(error) });
-      this.connection.abort(new Error(`no answer to a ping within ${deps.tunables.pingTimeoutMs} ms`));
+      this.connection.abort(new Error(`no answer to a ping within ${timeoutMs} ms`));
     }
   }
 }

@@ -13,6 +13,7 @@ import { Neighbourhood } from './lan/neighbourhood.ts';
 import { type Link, Links } from './links.ts';
 import type { Hello } from './messages.ts';
 import type { ControlMetrics } from './metrics.ts';
+import { NetworkWatch } from './network-watch.ts';
 import {
   type InterfaceAddress,
   isOnOwnSubnet,
@@ -69,6 +70,7 @@ export class Plane implements ManagedControlPlane {
   readonly #neighbourhood: Neighbourhood;
   readonly #directory: Directory;
   readonly #own: OwnRecord;
+  readonly #network: NetworkWatch;
   #dialer: PeerDialer | undefined;
   #mdns: Mdns | undefined;
   /** Peers that have greeted us or that we have greeted, while connected. */
@@ -105,6 +107,7 @@ export class Plane implements ManagedControlPlane {
       store.publish(signed);
       this.#directory.announce(signed);
     };
+    this.#network = new NetworkWatch({ clock: parts.clock, intervalMs: parts.tunables.networkIntervalMs });
     const key = options.identity.privateKey;
     const lastSequence = store.ofPeer(this.peerId)?.record.sequence ?? 0;
     this.#own = new OwnRecord({ ...parts, key, facts: () => this.#facts(), publish }, lastSequence);
@@ -124,6 +127,12 @@ export class Plane implements ManagedControlPlane {
     metrics.observeSizes({ records: () => store.size, peers: () => this.#greeted.size });
     await this.#own.update();
     this.#own.watch();
+    stack.use(this.#network);
+    this.#network.onChange(() => {
+      log.info('the network of this machine has changed');
+      detach('own record', log, this.#own.update());
+      this.#relays.networkChanged();
+    });
     host.node.addEventListener('peer:disconnect', (event) => this.#greeted.delete(event.detail.toString()));
     this.setRelays(this.#options.relays ?? []);
     this.#relays.onChange(() => detach('own record', log, this.#own.update()));
@@ -272,6 +281,10 @@ export class Plane implements ManagedControlPlane {
   #startedDialer(): PeerDialer {
     if (this.#dialer === undefined) throw new TunnelError('closed', 'the control plane is not started');
     return this.#dialer;
+  }
+
+  onNetworkChange(listener: () => void): () => void {
+    return this.#network.onChange(listener);
   }
 
   observedAddresses(): readonly { readonly relay: string; readonly address: string }[] {

@@ -47,6 +47,7 @@ export function assemblePaths(options: TunnelOptions, deps: PathsDeps): Paths {
     control,
     writePreamble,
     connectTimeoutMs: attemptTimeoutMs,
+    clock,
     onIncoming: (from, relayed) => reception.acceptRelayed(from, relayed),
   });
   const puncher =

@@ -46,7 +46,7 @@ describe('path choice', () => {
       [5, { type: 'up', kind: 'relayed' }],
     ]);
     expect(relayed.start).toEqual(['punched']);
-    expect(step(relayed.state, { type: 'up', kind: 'direct' }, 6).start).toEqual([]);
+    expect(step(relayed.state, { type: 'moved', kind: 'direct' }, 6).start).toEqual([]);
   });
 
   it('gives up punching after some failures, until the network changes', () => {
@@ -85,11 +85,60 @@ describe('path choice', () => {
     expect(later.transition).toBeUndefined();
   });
 
+  it('looks for any other path beside one that does not answer, until it does', () => {
+    const relayed = run([
+      [0, all],
+      [0, wanted],
+      [5, { type: 'up', kind: 'relayed' }],
+      [6, { type: 'reached', kind: 'relayed' }],
+      [7, { type: 'failed', kind: 'lan', reason: 'timeout' }],
+      [8, { type: 'failed', kind: 'direct', reason: 'timeout' }],
+      [9, { type: 'failed', kind: 'punched', reason: 'timeout' }],
+    ]).state;
+    const suspect = step(relayed, { type: 'suspect' }, 10);
+    expect(suspect.start).toEqual(['lan', 'direct', 'punched', 'relayed']);
+    const trusted = step(suspect.state, { type: 'trusted' }, 11).state;
+    const failed = step(trusted, { type: 'failed', kind: 'relayed', reason: 'timeout' }, 12).state;
+    expect(step(failed, { type: 'tick' }, 1e9).start).not.toContain('relayed');
+  });
+
+  it('remembers that a better path did not answer, and pauses longer each time before it goes back', () => {
+    let state = run([
+      [0, all],
+      [0, wanted],
+      [0, { type: 'up', kind: 'lan' }],
+    ]).state;
+    const pauses: number[] = [];
+    for (let now = 1_000; now < 5_000; now += 1_000) {
+      state = step(state, { type: 'moved', kind: 'relayed' }, now).state;
+      pauses.push(state.tries.lan.notBefore - now);
+      state = step(state, { type: 'reached', kind: 'lan' }, now).state;
+      const back = step(state, { type: 'moved', kind: 'lan' }, now);
+      expect(back.transition).toEqual({ from: 'relayed', to: 'lan', reason: 'better path' });
+      state = back.state;
+    }
+    expect(pauses.every((pause, i) => i === 0 || pause > (pauses[i - 1] as number))).toBe(true);
+  });
+
+  it('does not pause for long while there is no path at all', () => {
+    let state = run([
+      [0, all],
+      [0, wanted],
+    ]).state;
+    for (let i = 0; i < 20; i++) {
+      const now = i * 10_000;
+      state = step(state, { type: 'failed', kind: 'relayed', reason: 'timeout' }, now).state;
+      expect(state.tries.relayed.notBefore - now).toBeLessThanOrEqual(pathDefaults.retryDownMaxMs);
+      state = step(state, { type: 'tick' }, state.tries.relayed.notBefore).state;
+    }
+  });
+
   it('retries a dead path at once when it lived long, and pauses when it died young', () => {
     const up: (readonly [number, PathEvent])[] = [
       [0, all],
       [0, wanted],
       [0, { type: 'up', kind: 'lan' }],
+      [0, { type: 'reached', kind: 'lan' }],
     ];
     const old = run([...up, [pathDefaults.minHealthyMs, { type: 'down', reason: 'reset' }]]);
     expect(old.start).toContain('lan');
@@ -102,6 +151,7 @@ describe('path choice', () => {
     let state = run([
       [0, all],
       [0, wanted],
+      [0, { type: 'up', kind: 'relayed' }],
     ]).state;
     let now = 0;
     const pauses: number[] = [];
@@ -140,6 +190,9 @@ describe('path choice', () => {
       ),
       fc.subarray([...PATH_KINDS]).map((kinds): PathEvent => ({ type: 'candidates', kinds })),
       kind.map((k): PathEvent => ({ type: 'up', kind: k })),
+      kind.map((k): PathEvent => ({ type: 'moved', kind: k })),
+      kind.map((k): PathEvent => ({ type: 'reached', kind: k })),
+      fc.constantFrom<PathEvent>({ type: 'suspect' }, { type: 'trusted' }),
       kind.map((k): PathEvent => ({ type: 'failed', kind: k, reason: 'x' })),
     );
     fc.assert(
@@ -152,12 +205,15 @@ describe('path choice', () => {
           const result = step(state, e, now);
           state = result.state;
           for (const k of result.start) {
-            expect(before.tries[k].trying && e.type !== 'up' && e.type !== 'failed').toBe(false);
-            expect(state.wanted && state.candidates.has(k) && isBetterPath(k, state.active)).toBe(true);
+            expect(before.tries[k].trying && e.type !== 'reached' && e.type !== 'failed').toBe(false);
+            expect(state.wanted && state.candidates.has(k)).toBe(true);
+            expect(state.suspect || isBetterPath(k, state.active)).toBe(true);
             expect(state.tries[k].trying).toBe(true);
           }
           if (result.nextDeadline !== undefined) expect(result.nextDeadline).toBeGreaterThan(now);
-          if (e.type === 'up') expect(isBetterPath(e.kind, state.active)).toBe(false);
+          if (e.type === 'up') expect(state.active).toBe(before.active ?? e.kind);
+          if (e.type === 'moved' && before.active !== undefined) expect(state.active).toBe(e.kind);
+          if (state.active === undefined) expect(state.suspect).toBe(false);
         }
       }),
     );

@@ -20,6 +20,8 @@ export interface PathState {
   readonly wanted: boolean;
   readonly active: PathKind | undefined;
   readonly activeSince: number;
+  /** The active path is late with its answers: others are tried beside it, of any kind. */
+  readonly suspect: boolean;
   readonly tries: Readonly<Record<PathKind, PathTry>>;
 }
 
@@ -29,7 +31,13 @@ export type PathEvent =
   | { readonly type: 'candidates'; readonly kinds: readonly PathKind[] }
   /** The network or the peer's record changed: what failed before may work now. */
   | { readonly type: 'changed' }
+  /** The session has its first carrier, or one again. */
   | { readonly type: 'up'; readonly kind: PathKind }
+  /** The session goes on over another kind of path. */
+  | { readonly type: 'moved'; readonly kind: PathKind }
+  /** An attempt has brought a carrier; which one the session uses is told by `up` and `moved`. */
+  | { readonly type: 'reached'; readonly kind: PathKind }
+  | { readonly type: 'suspect' | 'trusted' }
   | { readonly type: 'down'; readonly reason: string }
   | { readonly type: 'failed'; readonly kind: PathKind; readonly reason: string }
   | { readonly type: 'tick' };
@@ -42,7 +50,7 @@ export interface PathTransition {
 
 export interface PathStep {
   readonly state: PathState;
-  /** Kinds to attempt now; each must be answered with `up` or `failed`. */
+  /** Kinds to attempt now; each must be answered with `reached` or `failed`. */
   readonly start: readonly PathKind[];
   /** When to send `tick`, monotonic milliseconds. */
   readonly nextDeadline: number | undefined;
@@ -57,6 +65,7 @@ export const initialPathState: PathState = {
   wanted: false,
   active: undefined,
   activeSince: 0,
+  suspect: false,
   tries: { lan: UNTRIED, direct: UNTRIED, punched: UNTRIED, relayed: UNTRIED, circuit: UNTRIED },
 };
 
@@ -89,9 +98,20 @@ function applyEvent(
 ): { next: PathState; transition?: PathTransition } {
   const failed = (kind: PathKind, reason: string): PathTry => {
     const failures = state.tries[kind].failures + 1;
-    const backoff = { initialMs: options.retryInitialMs, maxMs: options.retryMaxMs };
+    const maxMs = state.active === undefined ? options.retryDownMaxMs : options.retryMaxMs;
+    const backoff = { initialMs: options.retryInitialMs, maxMs };
     return { trying: false, failures, notBefore: now + backoffDelay(failures - 1, backoff, random), reason };
   };
+  /** What is remembered of the path that is left: a failure when it died young, or did not answer. */
+  const left = (kind: PathKind, reason: string, silent: boolean): PathState['tries'] => {
+    const young = now - state.activeSince < options.minHealthyMs;
+    const lost = young || silent ? failed(kind, reason) : { ...UNTRIED, notBefore: now, reason };
+    return { ...state.tries, [kind]: { ...lost, trying: state.tries[kind].trying } };
+  };
+  const use = (kind: PathKind, reason: string, tries = state.tries) => ({
+    next: { ...state, tries, active: kind, activeSince: now, suspect: false },
+    transition: { from: state.active, to: kind, reason },
+  });
   switch (event.type) {
     case 'wanted': {
       if (state.wanted) return { next: state };
@@ -109,25 +129,39 @@ function applyEvent(
       const fresh = (t: PathTry): PathTry => ({ ...t, failures: 0, notBefore: t.trying ? t.notBefore : now });
       return { next: { ...state, tries: mapTries(state.tries, fresh) } };
     }
-    case 'up': {
-      const tries = { ...state.tries, [event.kind]: { ...UNTRIED, reason: state.tries[event.kind].reason } };
-      if (!isBetterPath(event.kind, state.active)) return { next: { ...state, tries } };
-      const transition = { from: state.active, to: event.kind, reason: state.active ? 'better path' : 'connected' };
-      return { next: { ...state, tries, active: event.kind, activeSince: now }, transition };
+    case 'up':
+      return state.active === undefined ? use(event.kind, 'connected') : { next: state };
+    case 'moved': {
+      if (state.active === undefined || state.active === event.kind) return { next: state };
+      if (isBetterPath(event.kind, state.active)) return use(event.kind, 'better path');
+      const reason = 'the better path does not answer';
+      return use(event.kind, reason, left(state.active, reason, true));
     }
+    case 'reached':
+      return { next: { ...state, tries: succeeded(state, event.kind) } };
+    case 'suspect': {
+      const fresh = (t: PathTry): PathTry => ({ ...t, notBefore: t.trying ? t.notBefore : now });
+      return { next: { ...state, suspect: state.active !== undefined, tries: mapTries(state.tries, fresh) } };
+    }
+    case 'trusted':
+      return { next: { ...state, suspect: false } };
     case 'down': {
       if (state.active === undefined) return { next: state };
-      const young = now - state.activeSince < options.minHealthyMs;
-      const lost = young ? failed(state.active, event.reason) : { ...UNTRIED, notBefore: now, reason: event.reason };
-      const tries = { ...state.tries, [state.active]: { ...lost, trying: state.tries[state.active].trying } };
+      const tries = left(state.active, event.reason, false);
       const transition = { from: state.active, to: undefined, reason: event.reason };
-      return { next: { ...state, tries, active: undefined, activeSince: now }, transition };
+      return { next: { ...state, tries, active: undefined, activeSince: now, suspect: false }, transition };
     }
     case 'failed':
       return { next: { ...state, tries: { ...state.tries, [event.kind]: failed(event.kind, event.reason) } } };
     case 'tick':
       return { next: state };
   }
+}
+
+/** An attempt has ended well. Failures are forgotten only when the path has lived for a while: it may die young again. */
+function succeeded(state: PathState, kind: PathKind): PathState['tries'] {
+  const { failures, reason } = state.tries[kind];
+  return { ...state.tries, [kind]: { ...UNTRIED, failures, reason } };
 }
 
 function mapTries(tries: PathState['tries'], change: (t: PathTry) => PathTry): PathState['tries'] {
@@ -152,7 +186,7 @@ function planAttempts(state: PathState, now: number, options: PathOptions): Omit
 }
 
 function isWorthTrying(state: PathState, kind: PathKind, options: PathOptions): boolean {
-  if (!state.candidates.has(kind) || !isBetterPath(kind, state.active)) return false;
+  if (!state.candidates.has(kind) || !isBetterPath(kind, state.suspect ? undefined : state.active)) return false;
   // Punching is signalled through a path that already works, and must never delay the first bytes.
   if (kind === 'punched') return state.active !== undefined && state.tries.punched.failures < options.maxPunchFailures;
   // A libp2p stream is many times slower than a spliced socket: only where splicing is not to be had.

@@ -16,14 +16,14 @@ import type { Carrier, ControlPlane, NodeRecord, PathKind, PeerStatus, Session }
 import { initialPathState, type PathEvent, type PathState, type PathTransition, stepPaths } from './machine.ts';
 import { type ChannelTarget, WaitingLine } from './waiting-line.ts';
 
-/** Tries one kind of path to a peer; rejects with TunnelError. */
-export type PathStrategy = (record: NodeRecord, signal: AbortSignal) => Promise<Carrier>;
+/** Tries one kind of path to a peer, around the address of a path that is not trusted. Rejects with TunnelError. */
+export type PathStrategy = (record: NodeRecord, signal: AbortSignal, avoid?: string) => Promise<Carrier>;
 
 /** Part of the session table that a link uses. */
 export interface LinkSessions {
   get(peerId: string): Session | undefined;
   reserve(peerId: string, nodeName: string): Session;
-  attach(carrier: Carrier): Session;
+  attach(carrier: Carrier, options?: { readonly preferred?: boolean }): Session;
 }
 
 export interface PeerLinkDeps {
@@ -180,8 +180,17 @@ export class PeerLink {
     const active = this.#record && this.#deps.sessions.get(this.#record.peerId)?.carrier?.path;
     if (active === this.#paths.active) return;
     if (active !== undefined && !this.#paths.wanted) this.#want();
-    if (this.#paths.active !== undefined) this.#feed({ type: 'down', reason });
-    if (active !== undefined) this.#feed({ type: 'up', kind: active });
+    if (active === undefined) this.#feed({ type: 'down', reason });
+    else this.#feed({ type: this.#paths.active === undefined ? 'up' : 'moved', kind: active });
+  }
+
+  /** The path in use is late with its answers, or its network interface has gone: look for another beside it. */
+  suspect(): void {
+    this.#feed({ type: 'suspect' });
+  }
+
+  trust(): void {
+    this.#feed({ type: 'trusted' });
   }
 
   /** Called now and then: stops the search when nothing is open or waiting. Returns how long the link is unused, in milliseconds. */
@@ -220,10 +229,11 @@ export class PeerLink {
     if (record === undefined || strategy === undefined) return;
     const signal = AbortSignal.any([this.#abort.signal, AbortSignal.timeout(this.#deps.options.attemptTimeoutMs)]);
     try {
-      const carrier = await strategy(record, signal);
-      this.#deps.sessions.attach(carrier);
-      this.#feed({ type: 'up', kind });
-      this.reconcile('a better path is in use');
+      const avoid = this.#paths.suspect ? this.#deps.sessions.get(record.peerId)?.carrier?.remoteAddress : undefined;
+      const carrier = await strategy(record, signal, avoid);
+      this.#deps.sessions.attach(carrier, { preferred: this.#paths.suspect });
+      this.#feed({ type: 'reached', kind });
+      this.reconcile();
     } catch (error) {
       if (this.#abort.signal.aborted) return;
       const reason = messageOf(error);

@@ -38,8 +38,8 @@ export function createStrategies(deps: StrategyDeps): Readonly<Partial<Record<Pa
     const remoteAddress = formatAddress({ host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 });
     return secure(socket, 'direct', remoteAddress, record, signal);
   };
-  const relayed: PathStrategy = async (record, signal) => {
-    const { socket, remoteAddress } = await deps.relayClient.connect(record.peerId, record.relays, signal);
+  const relayed: PathStrategy = async (record, signal, avoid) => {
+    const { socket, remoteAddress } = await deps.relayClient.connect(record, signal, avoid);
     return secure(socket, 'relayed', remoteAddress, record, signal);
   };
   const circuit: PathStrategy = async (record, signal) => {

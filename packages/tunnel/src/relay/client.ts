@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { messageOf } from '@edgemesh/core';
+import { type Clock, messageOf, sleep } from '@edgemesh/core';
 import { TunnelError } from '../errors.ts';
 import { connectFirst, formatAddress } from '../paths/connect.ts';
 import type { ControlPlane, DataPreamble, RelayState } from '../types.ts';
@@ -20,13 +20,24 @@ export interface RelayClientDeps {
   onIncoming(from: string, socket: RelayedSocket): void;
   /** Time for the data socket to the relay, in milliseconds. */
   readonly connectTimeoutMs: number;
+  readonly clock: Clock;
 }
 
 /** Circuits through relays, from the agent's side. */
 export interface RelayClient {
-  /** Asks the connected relays, nearest first, for a circuit to the peer. Rejects with every relay's reason. */
-  connect(peerId: string, peerRelays: readonly string[], signal: AbortSignal): Promise<RelayedSocket>;
+  /**
+   * Asks the connected relays for a circuit to the peer, nearest first, the one at address `avoid` last. A relay that is
+   * slow to answer does not keep the next one from being asked; the first circuit counts. Rejects with every relay's reason.
+   */
+  connect(
+    peer: { readonly peerId: string; readonly relays: readonly string[] },
+    signal: AbortSignal,
+    avoid?: string,
+  ): Promise<RelayedSocket>;
 }
+
+/** A relay that answers within this time is not raced against the next one, in milliseconds: two round trips over 4G. */
+const HEAD_START_MS = 500;
 
 export function createRelayClient(deps: RelayClientDeps): RelayClient {
   const openWithTicket = async (relay: RelayState, ticket: string, signal: AbortSignal): Promise<RelayedSocket> => {
@@ -49,35 +60,62 @@ export function createRelayClient(deps: RelayClientDeps): RelayClient {
     return new Uint8Array();
   });
 
+  const ask = async (relay: RelayState, peerId: string, signal: AbortSignal): Promise<RelayedSocket> => {
+    try {
+      const body = encodeMessage({ peerId });
+      const reply = await deps.control.request(relay.peerId as string, RELAY_CONNECT, body, signal);
+      return await openWithTicket(relay, decodeFields(reply, 'ticket').ticket, signal);
+    } catch (error) {
+      throw new Error(`${relay.nodeName ?? relay.peerId}: ${messageOf(error)}`, { cause: error });
+    }
+  };
+
   return {
-    async connect(peerId, peerRelays, signal) {
-      const reasons: string[] = [];
-      for (const relay of usableRelays(deps.control.relays(), peerRelays)) {
-        try {
-          const reply = await deps.control.request(
-            relay.peerId as string,
-            RELAY_CONNECT,
-            encodeMessage({ peerId }),
-            signal,
-          );
-          return await openWithTicket(relay, decodeFields(reply, 'ticket').ticket, signal);
-        } catch (error) {
-          reasons.push(`${relay.nodeName ?? relay.peerId}: ${messageOf(error)}`);
-        }
+    async connect(peer, signal, avoid) {
+      const relays = usableRelays(deps.control.relays(), peer.relays, avoid);
+      const lost = new AbortController();
+      const attempts: Promise<RelayedSocket>[] = [];
+      for (const relay of relays) {
+        const attempt = ask(relay, peer.peerId, AbortSignal.any([signal, lost.signal]));
+        attempts.push(attempt);
+        const head = new AbortController();
+        const isSlow = sleep(HEAD_START_MS, deps.clock, AbortSignal.any([signal, head.signal])).then(() => 'slow');
+        const outcome = await Promise.race([attempt.then(() => 'done', () => 'failed'), isSlow]); // biome-ignore format: one race
+        head.abort();
+        if (outcome === 'done' || signal.aborted) break;
       }
-      throw new TunnelError('unreachable', reasons.join('; ') || describeRelays(deps.control.relays()), {
-        retryable: true,
-      });
+      try {
+        const winner = await Promise.any(attempts);
+        for (const attempt of attempts) {
+          attempt.then(
+            (late) => late.socket !== winner.socket && late.socket.destroy(),
+            () => undefined, // it lost
+          );
+        }
+        return winner;
+      } catch (error) {
+        const reasons = error instanceof AggregateError ? error.errors.map(messageOf) : [messageOf(error)];
+        const message = reasons.length > 0 ? reasons.join('; ') : describeRelays(deps.control.relays());
+        throw new TunnelError('unreachable', message, { retryable: true });
+      } finally {
+        lost.abort(new Error('another relay was faster'));
+      }
     },
   };
 }
 
-/** Connected relays, those that the peer names first, then nearest first. */
-function usableRelays(relays: readonly RelayState[], peerRelays: readonly string[]): RelayState[] {
-  const known = (relay: RelayState) => (peerRelays.includes(relay.peerId ?? '') ? 0 : 1);
+/** Connected relays, those that the peer names first, then nearest first; the one to avoid comes last. */
+function usableRelays(
+  relays: readonly RelayState[],
+  peerRelays: readonly string[],
+  avoid: string | undefined,
+): RelayState[] {
+  const isAvoided = ({ connectedAddress }: RelayState) =>
+    connectedAddress !== undefined && formatAddress(connectedAddress) === avoid;
+  const rank = (relay: RelayState) => (isAvoided(relay) ? 2 : peerRelays.includes(relay.peerId ?? '') ? 0 : 1);
   return relays
     .filter((relay) => relay.state === 'connected' && relay.peerId !== undefined)
-    .sort((a, b) => known(a) - known(b) || (a.rttMs ?? Infinity) - (b.rttMs ?? Infinity));
+    .sort((a, b) => rank(a) - rank(b) || (a.rttMs ?? Infinity) - (b.rttMs ?? Infinity));
 }
 
 function describeRelays(relays: readonly RelayState[]): string {

@@ -14,6 +14,8 @@ export interface LivenessHost {
   load(): KeepaliveLoad;
   /** Looked at while nothing is open and nothing is on its way. */
   onIdle(): void;
+  /** The carrier in use is late with its answer; undefined: it has come, or another carrier has taken over. */
+  onSuspect(carrier: Attached | undefined): void;
 }
 
 /** While bytes wait for an answer the load changes without notice: look this often, in milliseconds. */
@@ -26,6 +28,7 @@ export class Liveness {
   private readonly set: CarrierSet;
   private timer: Timer | undefined;
   private isIdle = false;
+  private suspected: Attached | undefined;
   private stopped = false;
 
   constructor(host: LivenessHost, set: CarrierSet) {
@@ -41,7 +44,9 @@ export class Liveness {
   /** Looks at all carriers now and sets the timer for the next time. */
   arm(): void {
     this.clear();
-    if (this.stopped || this.set.attached.size === 0) return;
+    if (this.stopped) return;
+    this.trustAgain();
+    if (this.set.attached.size === 0) return;
     const { clock, keepaliveOptions: options } = this.host;
     const load = this.host.load();
     let nextMs: number = options.pingIdleMs;
@@ -55,6 +60,14 @@ export class Liveness {
     // Giving a carrier up may have come back here by way of its successor.
     this.clear();
     this.timer = clock.after(Math.max(10, nextMs), () => this.arm());
+  }
+
+  /** Asks the carrier in use for an answer now. */
+  probe(): void {
+    const { outbound } = this.set;
+    if (outbound === undefined || outbound.live.pingAt > outbound.live.lastReceivedAt) return;
+    this.ping(outbound);
+    this.arm();
   }
 
   stop(): void {
@@ -96,6 +109,27 @@ export class Liveness {
       const message = `the ${path} path to node ${nodeName} (${remoteAddress}) is silent`;
       this.set.abandon(carrier, new TunnelError('timeout', message, { retryable: true }));
     }
-    return inUse ? nextMs : Math.min(nextMs, options.attachTimeoutMs);
+    if (!inUse) return Math.min(nextMs, options.attachTimeoutMs);
+    return Math.min(nextMs, this.suspect(carrier, now));
+  }
+
+  /** A late answer is no proof of a dead path, but reason enough to look for another. Returns when to look again. */
+  private suspect(carrier: Attached, now: number): number {
+    const { live } = carrier;
+    if (live.pingAt <= live.lastReceivedAt || carrier === this.suspected) return Number.POSITIVE_INFINITY;
+    const patienceMs = Math.max(this.host.keepaliveOptions.suspectAfterPingMs, 4 * (this.rttMs ?? 0));
+    const left = live.pingAt + patienceMs - now;
+    if (left > 0) return left;
+    this.suspected = carrier;
+    this.host.onSuspect(carrier);
+    return Number.POSITIVE_INFINITY;
+  }
+
+  private trustAgain(): void {
+    const { suspected } = this;
+    if (suspected === undefined) return;
+    if (suspected === this.set.outbound && suspected.live.pingAt > suspected.live.lastReceivedAt) return;
+    this.suspected = undefined;
+    this.host.onSuspect(undefined);
   }
 }

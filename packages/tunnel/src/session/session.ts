@@ -25,6 +25,8 @@ import { encodeOffset, FRAME, type GoawayCode } from './wire.ts';
 export type SessionEvent =
   | { readonly type: 'opened' | 'resumed' | 'switched'; readonly session: Session; readonly carrier: Carrier }
   | { readonly type: 'suspended'; readonly session: Session; readonly reason: string }
+  /** The carrier in use does not answer in its usual time; `trusted` when it does again, or another has taken over. */
+  | { readonly type: 'suspect' | 'trusted'; readonly session: Session }
   | {
       readonly type: 'carrier-lost';
       readonly session: Session;
@@ -141,6 +143,10 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHo
     if (link.nodeName !== '') this.nodeName = link.nodeName;
     this.set.add(link, preferred);
     this.liveness.arm();
+  }
+
+  probe(): void {
+    this.liveness.probe();
   }
 
   /** Ends streams and carriers. */
@@ -325,6 +331,10 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHo
   /** An idle session keeps no send buffer. */
   onIdle(): void {
     this.mux.writer.forgetSlabs();
+  }
+
+  onSuspect(carrier: Attached | undefined): void {
+    this.event({ type: carrier === undefined ? 'trusted' : 'suspect', session: this });
   }
 
   private event(event: SessionEvent): void {

@@ -37,6 +37,8 @@ export interface SessionTable extends AsyncDisposable {
   reserve(peerId: string, nodeName: string): Session;
   /** Closes the session with a peer, where there is one; its streams end with `shutdown`. */
   close(peerId: string, reason?: string): void;
+  /** Our own network has changed: each session asks for an answer now. */
+  probe(): void;
   /** Called when a session was opened, suspended, resumed, moved or closed. Returns the way to stop it. */
   onStateChange(listener: (session: Session) => void): () => void;
 }
@@ -101,6 +103,10 @@ class Table implements SessionTable {
     this.peers.get(peerId)?.close('shutdown', reason);
   }
 
+  probe(): void {
+    for (const session of this.peers.values()) session.probe();
+  }
+
   onStateChange(listener: (session: Session) => void): () => void {
     this.listeners.add(listener);
     return () => void this.listeners.delete(listener);
@@ -132,14 +138,15 @@ class Table implements SessionTable {
     const { type, session } = event;
     const path = 'carrier' in event ? event.carrier.path : undefined;
     const reason = 'reason' in event ? event.reason : undefined;
-    this.log[type === 'carrier-lost' ? 'debug' : 'info'](`session ${type}`, {
+    const isDetail = type === 'carrier-lost' || type === 'suspect' || type === 'trusted';
+    this.log[isDetail ? 'debug' : 'info'](`session ${type}`, {
       node: session.nodeName,
       peer: session.peerId,
       ...(path && { path }),
       ...(reason && { reason: typeof reason === 'string' ? reason : reason.message }),
     });
     this.report?.(event);
-    if (type === 'carrier-lost') return;
+    if (isDetail) return;
     for (const listener of [...this.listeners]) listener(session);
   }
 }

@@ -83,6 +83,11 @@ export class Relays {
     return links;
   }
 
+  /** Our own network has changed: what is connected must prove it, what is not is dialled at once. */
+  networkChanged(): void {
+    for (const client of this.#clients.values()) client.nudge();
+  }
+
   /** True while a relay may still become connected soon: not tried yet, or in its first attempt. */
   pending(): boolean {
     return [...this.#clients.values()].some((client) => client.isFirstAttempt);
@@ -118,6 +123,7 @@ class RelayClient {
   #peerId: string | undefined;
   #failed = false;
   #reason: string | undefined;
+  #nudged = new AbortController();
 
   constructor(config: RelayConfig, deps: RelaysDeps, changed: () => void) {
     this.#config = config;
@@ -125,6 +131,11 @@ class RelayClient {
     this.#changed = changed;
     this.#signal = AbortSignal.any([deps.signal, this.#stopped.signal]);
     detach('relay connection', deps.log, this.#run());
+  }
+
+  nudge(): void {
+    this.link?.probe();
+    this.#nudged.abort(new Error('our own network has changed'));
   }
 
   stop(): void {
@@ -158,8 +169,16 @@ class RelayClient {
         if (this.#signal.aborted) return;
         this.#noteFailure(error);
       }
-      await sleep(this.#pause(attempt++, clock.now() - lostAt), clock, this.#signal);
+      await sleep(this.#pause(attempt++, clock.now() - lostAt), clock, this.#untilNudged());
+      if (!this.#nudged.signal.aborted) continue;
+      attempt = 0;
+      lostAt = clock.now();
+      this.#nudged = new AbortController();
     }
+  }
+
+  #untilNudged(): AbortSignal {
+    return AbortSignal.any([this.#signal, this.#nudged.signal]);
   }
 
   #pause(attempt: number, outageMs: number): number {
@@ -171,7 +190,7 @@ class RelayClient {
   /** Connects and returns when the connection is lost. Rejects when it could not be made. */
   async #connectedTime(): Promise<void> {
     const { links, log, metrics } = this.#deps;
-    const link = await links.connect(this.#config.addresses, { signal: this.#signal });
+    const link = await links.connect(this.#config.addresses, { signal: this.#untilNudged() });
     this.#checkRelay(link);
     const scope = new AbortController();
     this.link = link;
