@@ -224,3 +224,31 @@ describe.skipIf(missing !== undefined)('two nodes behind different NATs', () => 
     expect((await right.status()).error).toBeUndefined();
   });
 });
+
+describe.skipIf(missing !== undefined)('two nodes behind NATs that can be punched', () => {
+  it('reach each other without the relay in between, and when it is gone', async () => {
+    await using lab = await createLab({
+      hosts: { left: { lan: 'home' }, right: { lan: 'office' }, cloud: { lan: 'internet' } },
+      routers: { homeNat: { lan: 'home' }, officeNat: { lan: 'office' } },
+    });
+    const folder = await mkdtemp(join(tmpdir(), 'cni-lab-'));
+    const relay = await startRelay(lab.host('cloud'), folder);
+    const nodes = [nodeSpec(lab.host('left'), 1, false), nodeSpec(lab.host('right'), 2, false)];
+    const relays = [`${lab.host('cloud').address()}:20006`];
+    const start = (name: string) =>
+      startNode({ host: lab.host(name), folder, prefix: `${lab.prefix}${name}-`, nodes, relays });
+    const [left, right] = await Promise.all([start('left'), start('right')]);
+    try {
+      const [, b] = await Promise.all([left.runtime.add('pod'), right.runtime.add('pod')]);
+      await expect.poll(() => pings(left.runtime, 'pod', b.ip()), { timeout: 15_000 }).toBe(true);
+      const path = async () => (await left.status()).peers[0]?.path;
+      await expect.poll(path, { timeout: 30_000, interval: 500 }).toBe('punched');
+      await relay.kill();
+      expect(await pings(left.runtime, 'pod', b.ip())).toBe(true);
+      expect(await transfer(left, right, b.ip())).toBe(true);
+    } finally {
+      await Promise.all([left.runtime.remove('pod'), right.runtime.remove('pod')]);
+      await rm(folder, { recursive: true });
+    }
+  });
+});

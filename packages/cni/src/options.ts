@@ -54,6 +54,8 @@ export const NETWORK_DEFAULTS = {
   idleChannelMs: 300_000,
   /** How often idle channels are looked for. */
   sweepIntervalMs: 30_000,
+  /** Where tunnels listen: modules.edgeTunnel.listenPort. */
+  tunnelPorts: [20_006],
   /** Packet memory that is cut into frames: 8 of the largest, hundreds of small ones. */
   slabBytes: 524_288,
   /** A whole LAN probe, and how often a node on the same subnet is probed. */

@@ -2,8 +2,8 @@ import type { Counter, Metrics } from '@edgemesh/core';
 import { PACKET_FAULTS, type PacketFault } from '../packets/inspect.ts';
 
 /** Why a packet of a local pod did not go out. */
-export type SendDrop = 'no-route' | 'full' | 'no-channel' | 'size';
-const SEND_DROPS: readonly SendDrop[] = ['no-route', 'full', 'no-channel', 'size'];
+export type SendDrop = 'no-route' | 'full' | 'no-channel' | 'size' | 'loop';
+const SEND_DROPS: readonly SendDrop[] = ['no-route', 'full', 'no-channel', 'size', 'loop'];
 /** Why a packet of another node did not get in. */
 export type ReceiveDrop = PacketFault | 'refused';
 

@@ -25,7 +25,11 @@ function icmp(source: string, destination: string): Uint8Array {
 }
 
 /** One node's pod network on fakes: a TUN that the test feeds, routes that it reads, channels that it holds. */
-async function rig(nodes: readonly NodeInfo[], more: Partial<PodNetworkOptions> = {}) {
+async function rig(
+  nodes: readonly NodeInfo[],
+  more: Partial<PodNetworkOptions> = {},
+  offload: TunPort['offload'] = 'tso+uso',
+) {
   let catalog: Catalog = { ...EMPTY_CATALOG, nodes: new Map(nodes.map((one) => [one.name, one])) };
   const listeners = new Set<CatalogListener>();
   const clock = createFakeClock();
@@ -37,7 +41,7 @@ async function rig(nodes: readonly NodeInfo[], more: Partial<PodNetworkOptions> 
   const state = { routesFail: false, refuse: false };
   const tun: TunPort = {
     name: 'tun9',
-    offload: 'tso+uso',
+    offload,
     start: (given) => {
       onFrame = given;
     },
@@ -124,6 +128,33 @@ describe('the pod network', () => {
     channel.send(new Uint8Array(3));
     expect(written).toEqual([icmp('10.244.2.9', '10.244.1.5')]);
     expect(network.accept('stranger')).toMatchObject({ code: 'forbidden', retryable: true });
+  });
+
+  it('does not carry the tunnel inside itself, whatever address a peer announces', async () => {
+    const { feed, channels } = await rig([me, node('far', ['10.244.2.0/24'])]);
+    const connect = (source: string, port: number) => {
+      const frame = icmp(source, '10.244.2.1');
+      frame[FRAME_HEADER_BYTES + 9] = 6;
+      frame.set([port >> 8, port & 255], FRAME_HEADER_BYTES + 22);
+      return frame;
+    };
+    feed(connect('10.244.1.1', 20_006));
+    expect(channels).toHaveLength(0);
+    feed(connect('10.244.1.1', 443));
+    feed(connect('10.244.1.7', 20_006));
+    expect(channels[0]?.sent).toHaveLength(2);
+  });
+
+  it('cuts batches of datagrams for a kernel that cannot', async () => {
+    const { network, written } = await rig([me, node('far', ['10.244.2.0/24'])], {}, 'tso');
+    const channel = network.accept('far');
+    if (channel instanceof MeshError) throw channel;
+    const batch = new Uint8Array(FRAME_HEADER_BYTES + 28 + 250);
+    batch.set(icmp('10.244.2.9', '10.244.1.5'));
+    batch.set([1, 5, 28, 0, 100, 0, 20, 0, 6, 0, 0x45, 0, 278 >> 8, 278 & 255]);
+    batch[FRAME_HEADER_BYTES + 9] = 17;
+    channel.send(batch);
+    expect(written.map((frame) => frame.length - FRAME_HEADER_BYTES - 28)).toEqual([100, 100, 50]);
   });
 
   it('follows nodes that come and go, and stops believing those that went', async () => {

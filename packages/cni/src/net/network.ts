@@ -30,6 +30,8 @@ export interface PodNetworkOptions {
   readonly tun: TunPort;
   readonly routes: RoutesPort;
   readonly openPackets: OpenPackets;
+  /** TCP ports at which the tunnel of any node listens: connections to them never go through the tunnel. */
+  readonly tunnelPorts?: readonly number[];
   /** Finds nodes on the same LAN. Without it everything goes through the tunnel. */
   readonly probe?: LanProbePort;
   /** Runs nft scripts: pods then reach the world outside the mesh with the node's address. Without it they need other help. */
@@ -68,6 +70,11 @@ export async function createPodNetwork(options: PodNetworkOptions): Promise<PodN
   return network;
 }
 
+/** The node's own address in a range. */
+function gatewayText(cidr: string): string {
+  return formatIp(gatewayOf(parseCidr(cidr) as NonNullable<ReturnType<typeof parseCidr>>));
+}
+
 class RoutedPodNetwork implements PodNetwork {
   readonly #options: PodNetworkOptions;
   readonly #log: Logger;
@@ -91,8 +98,8 @@ class RoutedPodNetwork implements PodNetwork {
     this.#options = options;
     this.#log = log;
     this.#clock = clock;
-    const { tun, openPackets, view, probe } = options;
-    this.#pump = new PacketPump({ tun, openPackets, metrics: packetMetrics(metrics), log, clock });
+    const { tun, openPackets, view, probe, tunnelPorts = NETWORK_DEFAULTS.tunnelPorts } = options;
+    this.#pump = new PacketPump({ tun, openPackets, tunnelPorts, metrics: packetMetrics(metrics), log, clock });
     this.#changes = metrics
       .counter({ name: 'edgemesh_cni_route_changes_total', help: 'Routes and addresses changed in the kernel.' })
       .with();
@@ -187,11 +194,9 @@ class RoutedPodNetwork implements PodNetwork {
     const reachable = (name: string) => probe?.reachable(name) ?? [];
     this.#plan = planNetwork({ nodeName, nodes, ranges, survey, reachable });
     // Who may send comes first, then who is sent to.
-    this.#pump.apply(this.#plan);
+    const gateways = this.#plan.own.map(gatewayText);
+    this.#pump.apply(this.#plan, gateways);
     await this.#tellPlugin(this.#plan.own);
-    const gateways = this.#plan.own.map((cidr) =>
-      formatIp(gatewayOf(parseCidr(cidr) as NonNullable<ReturnType<typeof parseCidr>>)),
-    );
     const wanted = this.#plan.paths.map((path) =>
       path.kind === 'lan' ? { cidr: path.cidr, gateway: path.gateway } : { cidr: path.cidr },
     );

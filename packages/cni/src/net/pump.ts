@@ -1,7 +1,7 @@
 import { type Clock, type Datagrams, type Logger, MeshError } from '@edgemesh/core';
 import { NETWORK_DEFAULTS } from '../options.ts';
 import { inspectFrame } from '../packets/inspect.ts';
-import { destinationAt, FRAME_HEADER_BYTES, MAX_FRAME_BYTES, versionOf } from '../packets/layout.ts';
+import { be16, destinationAt, FRAME_HEADER_BYTES, IP, sourceAt, versionOf } from '../packets/layout.ts';
 import { RangeMap, RangeSet } from '../packets/range-set.ts';
 import { isUdpBatch, segmentUdp } from '../packets/segment-udp.ts';
 import type { PacketMetrics } from './metrics.ts';
@@ -12,6 +12,8 @@ import type { OpenPackets, TunPort } from './types.ts';
 export interface PumpDeps {
   readonly tun: TunPort;
   readonly openPackets: OpenPackets;
+  /** TCP ports of the tunnel: the node's own connections to them must not go through the tunnel. */
+  readonly tunnelPorts: readonly number[];
   readonly metrics: PacketMetrics;
   readonly log: Logger;
   readonly clock: Clock;
@@ -23,6 +25,7 @@ export class PacketPump {
   readonly #peers = new Map<string, PeerChannel>();
   #routes = new RangeMap<PeerChannel>([]);
   #local = new RangeSet([]);
+  #gateways = new RangeSet([]);
   #sources = new Map<string, RangeSet>();
   #slab = Buffer.allocUnsafeSlow(NETWORK_DEFAULTS.slabBytes);
   #at = 0;
@@ -40,7 +43,7 @@ export class PacketPump {
   }
 
   /** Follows a new plan. Channels to nodes that are still there stay open. */
-  apply(plan: NetworkPlan): void {
+  apply(plan: NetworkPlan, gateways: readonly string[]): void {
     const byTunnel = plan.paths.filter(({ kind }) => kind === 'tunnel');
     const wanted = new Set(byTunnel.map(({ node }) => node));
     for (const [name, peer] of this.#peers) {
@@ -50,6 +53,7 @@ export class PacketPump {
     }
     this.#routes = new RangeMap(byTunnel.map(({ node, cidr }) => [cidr, this.#peer(node)] as const));
     this.#local = new RangeSet(plan.own);
+    this.#gateways = new RangeSet(gateways);
     // Sets that did not change are kept: open channels hold them.
     this.#sources = new Map([...plan.rangesOf].map(([node, cidrs]) => [node, new RangeSet(cidrs)]));
   }
@@ -88,12 +92,29 @@ export class PacketPump {
       metrics.sendDrops['no-route'].add();
       return;
     }
+    if (this.#isTunnel(frame, version)) {
+      metrics.sendDrops.loop.add();
+      return;
+    }
     peer.lastUsed = this.#now;
     const outcome = peer.send(this.#keep(frame));
     if (outcome === 'sent') {
       metrics.sent.add();
       metrics.sentBytes.add(frame.length);
     } else metrics.sendDrops[outcome].add();
+  }
+
+  /**
+   * True for the tunnel's own bytes: a peer announced a pod-range address of its node, and the tunnel took the way through
+   * itself. Dropped, it fails there and takes another path.
+   */
+  #isTunnel(frame: Uint8Array, version: number): boolean {
+    if (!this.#gateways.has(frame, sourceAt(version), version)) return false;
+    const [protocol, tcp] =
+      version === 4 ? [frame[IP + 9], IP + ((frame[IP] as number) & 15) * 4] : [frame[IP + 6], IP + 40];
+    if (protocol !== 6 || frame.length < tcp + 4) return false;
+    const { tunnelPorts } = this.#deps;
+    return tunnelPorts.includes(be16(frame, tcp)) || tunnelPorts.includes(be16(frame, tcp + 2));
   }
 
   /** Copies a frame out of the device's buffer, side by side with others. */
@@ -159,6 +180,3 @@ export class PacketPump {
     this.#routes = new RangeMap([]);
   }
 }
-
-/** Largest frame that the tunnel must carry. */
-export const PUMP_MAX_FRAME_BYTES = MAX_FRAME_BYTES;
