@@ -28,6 +28,7 @@ export function attach(
     .get('parentRefs')
     .items()
     .flatMap((ref) => {
+      ref.only(['group', 'kind', 'namespace', 'name', 'sectionName', 'port']);
       const group = ref.get('group').text() ?? GATEWAY_GROUP;
       if (group !== GATEWAY_GROUP || (ref.get('kind').name() ?? 'Gateway') !== 'Gateway') return [];
       const parentNamespace = ref.get('namespace').name() ?? namespace;

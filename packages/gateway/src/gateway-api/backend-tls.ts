@@ -17,6 +17,7 @@ export function backendTls(
     if (namespaceOf(policy) !== service.namespace) continue;
     const spec = specOf(policy, context.conditions);
     const targets = spec.get('targetRefs').items();
+    spec.only(['targetRefs', 'validation', 'options']);
     const isTarget = (ref: Field) =>
       (ref.get('group').value ?? '') === '' &&
       ref.get('kind').value === 'Service' &&

@@ -52,6 +52,7 @@ function readService(
     ref.complain(message);
     resolved.fail(reason, message);
   };
+  ref.only(['group', 'kind', 'name', 'namespace', 'port', 'weight', 'filters']);
   const group = ref.get('group').text() ?? '';
   const kind = ref.get('kind').name() ?? 'Service';
   const name = ref.get('name').name() ?? '';

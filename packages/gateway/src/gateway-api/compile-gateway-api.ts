@@ -24,7 +24,7 @@ export function compileGatewayApi(context: CompileContext, drafts: PortDrafts): 
   if (classes.length === 0) return [];
   const classNames = new Set(classes.map(({ metadata }) => metadata.name));
   const gateways = objectsOf(context, 'Gateway')
-    .filter((gateway) => classNames.has(String(specOf(gateway, context.conditions).get('gatewayClassName').value)))
+    .filter((gateway) => classNames.has(specOf(gateway, context.conditions).get('gatewayClassName').text() ?? ''))
     .map((gateway) => readGateway(gateway, context));
   const listeners = gateways.flatMap((gateway) => gateway.listeners);
   const work: RouteWork = { context, controller, http: new Map(), l4: new Map() };

@@ -25,6 +25,7 @@ export function readGateway(object: KubeObject, context: CompileContext): Gatewa
     .get('addresses')
     .items()
     .flatMap((item) => {
+      item.only(['type', 'value']);
       const type = item.get('type').name() ?? 'IPAddress';
       const value = item.get('value').name();
       const address = type === 'IPAddress' && value !== undefined ? canonicalIp(value) : undefined;

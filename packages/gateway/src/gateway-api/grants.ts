@@ -22,6 +22,7 @@ export function isGranted(reference: Reference, context: CompileContext): boolea
     const spec = specOf(grant, context.conditions);
     const from = spec.get('from').items();
     const to = spec.get('to').items();
+    spec.only(['from', 'to']);
     const fromHolds = from.some(
       (item) =>
         item.get('group').value === reference.fromGroup &&

@@ -24,6 +24,16 @@ export interface Filters {
   readonly unsupported?: string;
 }
 
+/** The field that holds what a filter of a type needs. */
+const FIELD_OF: Readonly<Record<string, string>> = {
+  RequestHeaderModifier: 'requestHeaderModifier',
+  ResponseHeaderModifier: 'responseHeaderModifier',
+  RequestRedirect: 'requestRedirect',
+  URLRewrite: 'urlRewrite',
+  RequestMirror: 'requestMirror',
+  CORS: 'cors',
+};
+
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 /** Reads the filters; an unknown one makes the whole list unsupported, as the specification wants it. */
@@ -31,6 +41,7 @@ export function readFilters(field: Field, work: BackendWork): Filters {
   const found: Writable<Filters> & { mirrors: Mirror[] } = { mirrors: [] };
   for (const filter of field.items()) {
     const type = filter.get('type').name() ?? '';
+    filter.only(['type', FIELD_OF[type] ?? '', 'extensionRef']);
     switch (type) {
       case 'RequestHeaderModifier':
         found.requestHeaders = readOps(filter.get('requestHeaderModifier'));
@@ -65,6 +76,7 @@ function readOps(field: Field): HeaderOps {
       .get(name)
       .items()
       .flatMap((item) => {
+        item.only(['name', 'value']);
         const header = item.get('name').name()?.toLowerCase();
         const value = item.get('value').text();
         return header !== undefined && value !== undefined && isUsable(header, value, item)

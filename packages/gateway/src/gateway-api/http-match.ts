@@ -2,6 +2,7 @@ import type { NamedMatch, PathMatch, RouteMatch, StringMatch } from '@edgemesh/p
 import { isRegex } from '../istio/string-match.ts';
 import type { Field } from '../read/field.ts';
 
+const NOTHING = 'is not supported; the match matches nothing';
 const ROOT: PathMatch = { kind: 'segments', value: '/' };
 
 /** The matches of a rule; none are one that matches every path. An unusable one matches nothing, and is reported. */
@@ -13,10 +14,7 @@ export function readHttpMatches(rule: Field): RouteMatch[] {
 }
 
 function readMatch(field: Field): RouteMatch | undefined {
-  if (
-    !field.isObject() ||
-    !field.only(['path', 'headers', 'queryParams', 'method'], 'is not supported; the match matches nothing')
-  ) {
+  if (!field.isObject() || !field.only(['path', 'headers', 'queryParams', 'method'], NOTHING)) {
     return undefined;
   }
   const path = readPath(field.get('path'));
@@ -34,6 +32,7 @@ function readMatch(field: Field): RouteMatch | undefined {
 
 function readPath(field: Field): PathMatch | undefined {
   if (!field.isObject()) return field.absent ? ROOT : undefined;
+  if (!field.only(['type', 'value'], NOTHING)) return undefined;
   const type = field.get('type').absent
     ? 'PathPrefix'
     : field.get('type').oneOf(['Exact', 'PathPrefix', 'RegularExpression']);
@@ -51,6 +50,7 @@ function readPath(field: Field): PathMatch | undefined {
 export function readNamed(field: Field, isHeader: boolean): NamedMatch[] | undefined {
   const found = new Map<string, StringMatch>();
   for (const item of field.items()) {
+    if (!item.only(['name', 'value', 'type'], NOTHING)) return undefined;
     const written = item.get('name').name();
     const value = item.get('value').text();
     const type = item.get('type').absent ? 'Exact' : item.get('type').oneOf(['Exact', 'RegularExpression']);
@@ -71,7 +71,7 @@ export function readGrpcMatches(rule: Field): RouteMatch[] {
   if (items.length === 0)
     return rule.get('matches').absent || Array.isArray(rule.get('matches').value) ? [{ path: ROOT }] : [];
   return items.flatMap((item) => {
-    if (!item.isObject() || !item.only(['method', 'headers'], 'is not supported; the match matches nothing')) return [];
+    if (!item.isObject() || !item.only(['method', 'headers'], NOTHING)) return [];
     const path = readGrpcPath(item.get('method'));
     const headers = readNamed(item.get('headers'), true);
     if (path === undefined || headers === undefined) return [];
@@ -81,6 +81,7 @@ export function readGrpcMatches(rule: Field): RouteMatch[] {
 
 function readGrpcPath(field: Field): PathMatch | undefined {
   if (!field.isObject()) return field.absent ? ROOT : undefined;
+  if (!field.only(['type', 'service', 'method'], NOTHING)) return undefined;
   const type = field.get('type').absent ? 'Exact' : field.get('type').oneOf(['Exact', 'RegularExpression']);
   const service = field.get('service').name();
   const method = field.get('method').name();

@@ -51,6 +51,7 @@ export function readListener(field: Field, gateway: KubeObject, context: Compile
     field.complain('needs a name and a port');
     return undefined;
   }
+  field.get('allowedRoutes').only(['namespaces', 'kinds']);
   const accepted = new Verdict();
   const resolved = new Verdict();
   const written = field.get('protocol').name() ?? '';
@@ -84,6 +85,7 @@ function readKinds(field: Field, protocol: Listener['protocol'] | undefined, res
   const items = field.items();
   if (items.length === 0) return supported;
   return items.flatMap((item) => {
+    item.only(['group', 'kind']);
     const group = item.get('group').text() ?? GATEWAY_GROUP;
     const kind = item.get('kind').name();
     const found = supported.find((known) => known === kind && group === GATEWAY_GROUP);
@@ -134,6 +136,7 @@ function readCertificate(
   gateway: KubeObject,
   { context, resolved }: TlsWork,
 ): TlsTermination['certificates'] {
+  ref.only(['group', 'kind', 'name', 'namespace']);
   const kind = ref.get('kind').name() ?? 'Secret';
   const group = ref.get('group').text() ?? '';
   const name = ref.get('name').name() ?? '';
@@ -156,6 +159,7 @@ function readCertificate(
 /** Whether routes of a namespace may attach. */
 export function allowsNamespace(listener: Listener, namespace: string, context: CompileContext): boolean {
   const namespaces = listener.field.get('allowedRoutes').get('namespaces');
+  namespaces.only(['from', 'selector']);
   const from = namespaces.get('from').oneOf(['All', 'Same', 'Selector', 'None']) ?? 'Same';
   if (from === 'All') return true;
   if (from === 'Same') return namespace === namespaceOf(listener.gateway);

@@ -18,6 +18,7 @@ export function selects(selector: Field, labels: Readonly<Record<string, string>
 }
 
 function holds(expression: Field, labelOf: (name: string) => string | undefined): boolean {
+  expression.only(['key', 'operator', 'values']);
   const key = expression.get('key').name();
   const operator = expression.get('operator').oneOf(['In', 'NotIn', 'Exists', 'DoesNotExist']);
   if (key === undefined || operator === undefined) return false;

@@ -34,7 +34,7 @@ export function compileIngress(context: CompileContext, drafts: PortDrafts): voi
   );
   const ingresses = [...(objects.get(`Ingress.${GROUP}`)?.values() ?? [])].sort(byAge).filter((ingress) => {
     const className = specOf(ingress, context.conditions).get('ingressClassName');
-    return className.absent ? byDefault : names.has(String(className.value));
+    return className.absent ? byDefault : names.has(className.text() ?? '');
   });
   if (ingresses.length === 0) return;
   const placed = ingresses.flatMap((ingress) => readIngress(ingress, context));
@@ -167,7 +167,9 @@ function readBackend(field: Field, namespace: string, context: CompileContext): 
     field.complain(`Service ${namespace}/${name ?? ''} does not exist`);
     return invalid;
   }
+  field.get('service').only(['name', 'port']);
   const wanted = field.get('service').get('port');
+  wanted.only(['name', 'number']);
   const number = wanted.get('number').count(1, 65_535);
   const portName = wanted.get('name').name();
   const port = service.ports.find(

@@ -12,7 +12,7 @@ import type { CompileContext } from '../common/context.ts';
 import type { Field } from '../read/field.ts';
 import { readCluster } from './destination.ts';
 import { type HeaderChanges, readHeaders } from './headers.ts';
-import { readRetries } from './http-policies.ts';
+import { readPercentage, readRetries } from './http-policies.ts';
 import { isRegex } from './string-match.ts';
 
 /** What an HTTPRoute does. Undefined, and reported, where it does nothing. */
@@ -134,11 +134,11 @@ function readMirrors(http: Field, namespace: string, context: CompileContext): M
   };
   if (!http.get('mirror').absent) {
     const older = http.get('mirrorPercent').number(0, 100) ?? http.get('mirror_percent').number(0, 100);
-    add(http.get('mirror'), http.get('mirrorPercentage').get('value').number(0, 100) ?? older ?? 100);
+    add(http.get('mirror'), readPercentage(http.get('mirrorPercentage')) ?? older ?? 100);
   }
   for (const item of http.get('mirrors').items()) {
     item.only(['destination', 'percentage']);
-    add(item.get('destination'), item.get('percentage').get('value').number(0, 100) ?? 100);
+    add(item.get('destination'), readPercentage(item.get('percentage')) ?? 100);
   }
   return mirrors;
 }

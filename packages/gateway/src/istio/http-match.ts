@@ -19,7 +19,9 @@ export function readHttpMatch(field: Field, isOurs: (gateway: string) => boolean
   }
   const understood = field.only(KNOWN, NOWHERE);
   const gateways = field.get('gateways').texts();
-  if (gateways.length > 0 && !gateways.some(isOurs)) return undefined;
+  // A list that cannot be read is still a restriction.
+  const bound = !field.get('gateways').absent && !isEmptyList(field.get('gateways').value);
+  if (bound && !gateways.some(isOurs)) return undefined;
   const path = readPath(field);
   const strings = readStrings(field);
   const headers = readNamedMatches(field.get('headers'), true);
@@ -54,6 +56,10 @@ function readStrings(field: Field): Pick<RouteMatch, 'scheme' | 'method' | 'auth
     if (match !== undefined) found[name] = match;
   }
   return found;
+}
+
+function isEmptyList(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 0;
 }
 
 function readPort(field: Field): number | 'unusable' | undefined {

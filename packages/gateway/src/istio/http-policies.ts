@@ -82,7 +82,14 @@ function readAbort(field: Field): FaultPolicy['abort'] {
 
 /** `percentage: { value }`, or the older `percent`. Absent is 100, as in Istio. */
 function readPercent(field: Field): number {
-  return field.get('percentage').get('value').number(0, 100) ?? field.get('percent').number(0, 100) ?? 100;
+  return readPercentage(field.get('percentage')) ?? field.get('percent').number(0, 100) ?? 100;
+}
+
+/** Istio's Percent. */
+export function readPercentage(field: Field): number | undefined {
+  if (!field.isObject()) return undefined;
+  field.only(['value']);
+  return field.get('value').number(0, 100);
 }
 
 const GRPC_STATUSES = [

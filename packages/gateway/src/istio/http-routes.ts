@@ -90,6 +90,7 @@ function delegated(
     delegate.complain(`VirtualService ${key} has hosts: it is no delegate`);
     return [];
   }
+  spec.only(['http', 'exportTo']);
   return spec
     .get('http')
     .items()

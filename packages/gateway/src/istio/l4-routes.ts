@@ -67,8 +67,8 @@ function sniHosts(field: Field, offered: readonly string[]): string[] {
 function matchesPort(match: Field, binding: Binding, server: Server, more: readonly string[]): boolean {
   if (!match.isObject() || !match.only(['port', 'gateways', ...more], CANNOT)) return false;
   const gateways = match.get('gateways').texts();
-  if (gateways.length > 0 && !gateways.some((name) => gatewayKey(name, binding.namespace) === server.gateway))
-    return false;
+  const bound = !match.get('gateways').absent && match.get('gateways').items().length !== 0;
+  if (bound && !gateways.some((name) => gatewayKey(name, binding.namespace) === server.gateway)) return false;
   if (match.get('port').absent) return true;
   return match.get('port').count(1, 65_535) === server.port;
 }

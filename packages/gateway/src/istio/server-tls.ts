@@ -49,7 +49,7 @@ export function readServerTls(
   const mode = field.get('mode').absent ? 'SIMPLE' : field.get('mode').oneOf(MODES);
   if (mode === 'PASSTHROUGH') return { kind: 'passthrough' };
   if (mode === undefined || mode === 'AUTO_PASSTHROUGH' || mode === 'ISTIO_MUTUAL') {
-    return refuse(field.get('mode'), `mode ${String(field.get('mode').value).slice(0, 40)} is not supported`);
+    return refuse(field.get('mode'), `mode ${field.get('mode').shown} is not supported`);
   }
   return readTermination(field, mode, gateway, context, refuse);
 }

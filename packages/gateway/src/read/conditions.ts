@@ -53,9 +53,7 @@ export function namespaceOf(object: KubeObject): string {
 /** Oldest first, then by namespace and name: the order in which objects win over each other. */
 export function byAge(a: KubeObject, b: KubeObject): number {
   return (
-    compare(ageOf(a), ageOf(b)) ||
-    compare(namespaceOf(a), namespaceOf(b)) ||
-    compare(String(a.metadata.name), String(b.metadata.name))
+    compare(ageOf(a), ageOf(b)) || compare(namespaceOf(a), namespaceOf(b)) || compare(a.metadata.name, b.metadata.name)
   );
 }
 

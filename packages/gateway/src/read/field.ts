@@ -28,6 +28,12 @@ export class Field {
     return {};
   }
 
+  /** How the value looks in a condition: short, on one line. */
+  get shown(): string {
+    const { value } = this;
+    return (typeof value === 'string' ? value : typeof value === 'object' ? 'an object' : String(value)).slice(0, 60);
+  }
+
   /** Reports this value. */
   complain(message: string): void {
     this.report(this.path, message);
