@@ -17,7 +17,7 @@ import { type KernelRoute, type Runner, readRoutes, routeTo } from '@edgemesh/li
 import type { PathKind, Tunnel } from '@edgemesh/tunnel';
 
 /** How often the kernel's routes are read again, in milliseconds: a CNI that comes later is found within this time. */
-const ROUTES_POLL_MS = 15_000;
+const ROUTES_POLL_MS = 10_000;
 /** How long a session over the LAN proves that a node is there, in milliseconds, when none is open any more. */
 const LAN_PROOF_MS = 10 * 60_000;
 /** Answers kept, one per endpoint of another node; beyond, they are worked out anew. */

@@ -106,7 +106,7 @@ function followRules(
   context: AgentContext,
   deps: RulesDeps,
 ): { readonly applied: Promise<void>; stop(): Promise<void> } {
-  const { view, config, log } = context;
+  const { view, log } = context;
   const { kernel, services } = deps;
   const makePlanner = () => createRulePlanner(planContext(context, deps));
   let planner = makePlanner();
@@ -144,7 +144,9 @@ function followRules(
     async stop() {
       stopped = true;
       for (const end of unsubscribe) end();
-      await kernel.apply({ rules: [], exclusions: exclusionsOf(config), internalSources: [] }).catch(() => undefined);
+      // What needs no listener goes on, until another run of this module or the end of the kernel side.
+      const alone = { ...planContext(context, deps), listenPortOf: () => undefined };
+      await kernel.apply(createRulePlanner(alone).plan(view.current)).catch(() => undefined);
     },
   };
 }
