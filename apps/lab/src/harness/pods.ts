@@ -24,6 +24,7 @@ export async function startPod(
   name: string,
   address: string,
   gateway = POD_GATEWAY,
+  prefix = 16,
 ): Promise<LabMachine> {
   const holder = node.spawn('unshare', ['-n', 'sh', '-c', 'echo ready; exec sleep 100000']);
   await holder.waitForLine('ready');
@@ -39,7 +40,7 @@ export async function startPod(
     ...inside,
     'sh',
     '-ec',
-    `ip link set lo up; ip addr add ${address}/16 dev eth0; ip link set eth0 up; ip route add default via ${gateway}`,
+    `ip link set lo up; ip addr add ${address}/${prefix} dev eth0; ip link set eth0 up; ip route add default via ${gateway}`,
   ]);
   return {
     ...node,
