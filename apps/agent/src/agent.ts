@@ -70,11 +70,12 @@ class MeshAgent implements Agent {
 
   async start(): Promise<void> {
     const { env, log, metrics } = this.#options;
-    this.#discovery = this.#base.use(await startDiscovery({ config: this.#config, env, log, metrics }));
+    const { discovery, followSecrets } = await startDiscovery({ config: this.#config, env, log, metrics });
+    this.#discovery = this.#base.use(discovery);
     const kernelMode = await isKernelMode(this.#config);
     const reachability = this.#base.use(this.#createReachability(kernelMode));
     const services = this.#base.use(await startVirtualServices(this.#context(), kernelMode, reachability));
-    const room = this.#room(kernelMode, reachability, services);
+    const room = { ...this.#room(kernelMode, reachability, services), followSecrets };
     for (const module of MODULES) {
       if (module.isWanted(this.#config, kernelMode)) await this.#supervise(module, room);
     }
@@ -89,7 +90,7 @@ class MeshAgent implements Agent {
     });
   }
 
-  #room(kernelMode: boolean, reachability: Reachability, services: VirtualServices): AgentRoom {
+  #room(kernelMode: boolean, reachability: Reachability, services: VirtualServices): Omit<AgentRoom, 'followSecrets'> {
     return {
       context: () => this.#context(),
       kernelMode,

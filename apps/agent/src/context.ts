@@ -1,5 +1,6 @@
 import type { AgentConfig } from '@edgemesh/config';
 import type { CatalogView, Dialer, Logger, Metrics } from '@edgemesh/core';
+import type { SecretRef } from '@edgemesh/discovery/kubernetes';
 import type { DnsServer } from '@edgemesh/dns';
 import type { KernelRules } from '@edgemesh/linux';
 import type { ServiceProxy } from '@edgemesh/proxy-l4';
@@ -48,6 +49,8 @@ export interface AgentRoom {
   readonly services: VirtualServices;
   /** Dials endpoints by the kernel or through the tunnel. */
   readonly dialer: Dialer;
+  /** Names the Secrets that sources of clusters must bring. */
+  readonly followSecrets: (refs: readonly SecretRef[]) => void;
   readonly telemetry: { readonly health: Health; readonly metrics: MetricsRegistry };
   status(): AgentStatus;
   restart(module: string, reason: string): void;

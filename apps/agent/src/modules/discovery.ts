@@ -8,6 +8,8 @@ import {
   ISTIO_RESOURCES,
   inClusterConnection,
   type KubeConnection,
+  type KubernetesSource,
+  type SecretRef,
 } from '@edgemesh/discovery/kubernetes';
 import { createManifestSource } from '@edgemesh/discovery/manifests';
 
@@ -23,15 +25,28 @@ export interface DiscoveryModuleOptions {
   readonly metrics: Metrics;
 }
 
+/** The catalog, and the way to ask for Secrets, which are followed by name alone. */
+export interface AgentDiscovery {
+  readonly discovery: Discovery;
+  readonly followSecrets: (refs: readonly SecretRef[]) => void;
+}
+
 /** The catalog, fed from the folder of manifests, the API server or the metaServer, whichever the configuration names. */
-export function startDiscovery(options: DiscoveryModuleOptions): Promise<Discovery> {
+export async function startDiscovery(options: DiscoveryModuleOptions): Promise<AgentDiscovery> {
   const { config, log, metrics } = options;
-  return createDiscovery({
-    sources: [...manifestSources(options), ...kubernetesSources(options)],
+  const clusters = kubernetesSources(options);
+  const discovery = await createDiscovery({
+    sources: [...manifestSources(options), ...clusters],
     snapshotFile: `${config.commonConfig.dataDir}/catalog.json`,
     log,
     metrics,
   });
+  return {
+    discovery,
+    followSecrets(refs) {
+      for (const source of clusters) source.followSecrets(refs);
+    },
+  };
 }
 
 function manifestSources({ config, log }: DiscoveryModuleOptions): Source[] {
@@ -39,7 +54,7 @@ function manifestSources({ config, log }: DiscoveryModuleOptions): Source[] {
   return directory === '' ? [] : [createManifestSource({ directory, log })];
 }
 
-function kubernetesSources({ config, env, log, metrics }: DiscoveryModuleOptions): Source[] {
+function kubernetesSources({ config, env, log, metrics }: DiscoveryModuleOptions): KubernetesSource[] {
   const origin = kubernetesOrigin(config, env);
   if (origin === undefined) return [];
   const resources = [...CORE_RESOURCES, ...ISTIO_RESOURCES];

@@ -1,13 +1,14 @@
 import type { AgentModule } from '../context.ts';
 import { adminModule } from './admin.ts';
 import { dnsModule } from './dns.ts';
+import { gatewayModule } from './gateway.ts';
 import { healthChecksModule } from './health-checks.ts';
 import { kernelModule } from './kernel.ts';
 import { proxyModule } from './proxy.ts';
 import { socks5Module } from './socks5.ts';
 import { tunnelModule } from './tunnel.ts';
 
-/** All modules, in the order in which they start: what is seen first, names, proxies, then the tunnel. */
+/** All modules, in the order in which they start: what is seen first, names, proxies, the tunnel, then whoever is outside. */
 export const MODULES: readonly AgentModule[] = [
   adminModule,
   kernelModule,
@@ -16,7 +17,17 @@ export const MODULES: readonly AgentModule[] = [
   healthChecksModule,
   socks5Module,
   tunnelModule,
+  gatewayModule,
 ];
 
 /** The order of the end: rules go first, then connections may end, then the tunnel that carries them; what watches goes last. */
-export const STOP_ORDER: readonly string[] = ['health-checks', 'proxy', 'socks5', 'tunnel', 'dns', 'kernel', 'admin'];
+export const STOP_ORDER: readonly string[] = [
+  'health-checks',
+  'gateway',
+  'proxy',
+  'socks5',
+  'tunnel',
+  'dns',
+  'kernel',
+  'admin',
+];

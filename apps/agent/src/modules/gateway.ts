@@ -1,0 +1,54 @@
+import type { Catalog, Service } from '@edgemesh/core';
+import { createGateway } from '@edgemesh/gateway';
+import { DESTINATION_RULE_KIND, destinationRuleFor } from '@edgemesh/lb';
+import type { AgentModule } from '../context.ts';
+import { createBalancing } from './balancing.ts';
+
+/** Links that hold ClusterIPs or the same address on every node: nobody outside can mean them. */
+const NEVER_LISTENED = ['edge-dummy0', 'kube-ipvs0', 'nodelocaldns'];
+
+/** Lets traffic from outside in, by Gateway and route objects, to endpoints on any node. */
+export const gatewayModule: AgentModule = {
+  name: 'gateway',
+  section: 'edgeGateway',
+  isWanted: ({ modules }) => modules.edgeGateway.enable,
+  async start(room) {
+    const { config, nodeName, view, log, metrics } = room.context();
+    const { clusterDomain, bridgeDeviceName } = config.commonConfig;
+    const { nic, includeIP, excludeIP } = config.modules.edgeGateway;
+    const balancing = createBalancing({
+      view,
+      nodeName,
+      clusterDomain,
+      locality: config.modules.edgeProxy.locality,
+      pathTo: (node) => room.parts.tunnel?.pathTo(node),
+      pathsVersion: () => room.reachability.pathsVersion,
+      readsRequests: () => true,
+      log,
+    });
+    const destinationRule = (service: Service, catalog: Catalog) => {
+      const rules = catalog.objects.get(DESTINATION_RULE_KIND);
+      return rules && destinationRuleFor(service, rules.values(), clusterDomain);
+    };
+    const gateway = await createGateway(
+      {
+        nics: nic,
+        includeIPs: includeIP,
+        excludeIPs: excludeIP,
+        excludeNics: [bridgeDeviceName, ...NEVER_LISTENED],
+        clusterDomain,
+      },
+      {
+        view,
+        balancing,
+        dialer: room.dialer,
+        destinationRule,
+        secrets: { follow: room.followSecrets },
+        log,
+        metrics,
+      },
+    );
+    room.describe('gateway', () => gateway.status());
+    return gateway;
+  },
+};
