@@ -26,6 +26,8 @@ export const PROXY_DEFAULTS = {
   udpIdleMs: 60_000,
   /** UDP flows of one listener; the one idle longest makes room. One descriptor each for local endpoints: 12,288 fit under 20,000. */
   maxUdpFlows: 12_288,
+  /** UDP flows of one client address, all listeners of a service proxy together: a busy resolver or gateway, and room for others. */
+  maxUdpFlowsPerClient: 10_240,
   /** Receive and send buffers asked of the kernel for listening UDP sockets (it grants up to net.core.rmem_max). */
   udpSocketBufferBytes: 1_048_576,
   /** Bytes in a UDP socket's own send queue before datagrams are dropped. */

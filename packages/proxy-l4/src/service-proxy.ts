@@ -48,7 +48,7 @@ export interface ServiceProxyOptions extends DialUpstreamOptions, ConnectionBudg
   readonly listenRetryMs?: number;
   readonly tcpIdleMs?: number;
   readonly udpIdleMs?: number;
-  /** UDP flows at once, all listeners together. Default 4,096. */
+  /** UDP flows at once, all listeners together. Default 12,288, of which one client address gets 10,240. */
   readonly maxUdpFlows?: number;
   readonly drainMs?: number;
 }
@@ -121,7 +121,10 @@ export async function createServiceProxy(options: ServiceProxyOptions, deps: Ser
   };
 
   const connections = createConnectionBudget(options);
-  const flows = createConnectionBudget({ maxConnections: options.maxUdpFlows ?? PROXY_DEFAULTS.maxUdpFlows });
+  const flows = createConnectionBudget({
+    maxConnections: options.maxUdpFlows ?? PROXY_DEFAULTS.maxUdpFlows,
+    maxConnectionsPerClient: PROXY_DEFAULTS.maxUdpFlowsPerClient,
+  });
   const open = openerOf(options, { ...deps, log, clock, connections, flows }, upstream);
   const publish = () => {
     mappings = [...set.open()].map(([, spec, listener]) => mappingOf(spec, listener));

@@ -25,7 +25,7 @@ export interface UdpProxyOptions {
   readonly listen: ListenAddress;
   /** Milliseconds without a datagram either way before a flow is dropped. Default 60,000. */
   readonly idleMs?: number;
-  /** Flows at once; the one idle longest makes room. Default 4,096. */
+  /** Flows at once; the one idle longest makes room. Default 12,288. */
   readonly maxFlows?: number;
   /** Endpoints tried for one flow. Default 3. */
   readonly maxDialAttempts?: number;
