@@ -1,4 +1,4 @@
-import type { Endpoint, Timer } from '@edgemesh/core';
+import { type Endpoint, messageOf, type Timer } from '@edgemesh/core';
 import { HttpProxyError } from '../errors.ts';
 import type { HeaderList } from '../headers.ts';
 import type { RequestHead, ResponseHead, ResponseSink, UpstreamStream } from '../message.ts';
@@ -70,14 +70,24 @@ export class Attempt implements ResponseSink {
   }
 
   informed(status: number, headers: HeaderList): void {
-    if (!this.over) this.owner.attemptInformed(status, headers);
+    if (!this.over) this.guard(() => this.owner.attemptInformed(status, headers));
   }
 
   head(head: ResponseHead): void {
     if (this.over) return;
     this.timer?.cancel();
     this.report(head.status);
-    this.owner.attemptHead(this, head);
+    this.guard(() => this.owner.attemptHead(this, head));
+  }
+
+  /** Node refuses to write some heads that it reads; one such response must not end the process. */
+  private guard(pass: () => void): void {
+    try {
+      pass();
+    } catch (cause) {
+      this.services.log.warn('a response could not be passed on', { error: messageOf(cause) });
+      this.failed(new HttpProxyError('upstream-protocol', 'the response cannot be passed on', { cause }));
+    }
   }
 
   data(chunk: Uint8Array): void {

@@ -23,6 +23,7 @@ const SINGLE: ReadonlySet<string> = new Set([
   'expires',
   'last-modified',
   'referer',
+  'range',
   'retry-after',
   'server',
   'max-forwards',

@@ -137,14 +137,25 @@ export class EndpointPool {
 
   private startWaiting(): void {
     while (this.waiting.length > 0) {
-      const next = this.waiting[0] as WaitingStream;
-      if (!next.cancelled) {
-        const stream = this.trySend(next.head, next.sink, next.clientAddress);
-        if (stream === undefined) return;
-        next.start(stream);
-      }
-      this.waiting.shift();
+      const next = this.waiting.shift() as WaitingStream;
+      if (next.cancelled || this.startNext(next)) continue;
+      this.waiting.unshift(next);
+      return;
     }
+  }
+
+  /** False: there is still no connection for it. */
+  private startNext(next: WaitingStream): boolean {
+    try {
+      const stream = this.trySend(next.head, next.sink, next.clientAddress);
+      if (stream === undefined) return false;
+      next.start(stream);
+    } catch (cause) {
+      next.sink.failed(
+        new HttpProxyError('connect-failed', 'cannot connect to the endpoint', { retryable: true, cause }),
+      );
+    }
+    return true;
   }
 
   private session(clientAddress: string): Http2ClientSession | undefined {
