@@ -82,6 +82,12 @@ export const cidr: TextFormat = {
   },
 };
 
+/** One address, or a range of them. */
+export const ipRange: TextFormat = {
+  expected: 'an IPv4 or IPv6 address or range such as 10.244.0.0/16',
+  read: (value) => (value.includes('/') ? cidr.read(value) : canonicalIp(value)),
+};
+
 /** A name server: `10.96.0.10`, `10.96.0.10:5353`, `[fd00::10]:53`. */
 export const dnsServer: TextFormat = {
   expected: 'an IP address, with or without port, such as 10.96.0.10 or [fd00::10]:53',

@@ -33,6 +33,12 @@ export const commonSection = section(
       ipAddress,
       "Address of that link; also the clusterDNS of edge nodes' kubelets.",
     ),
+    bridgeDeviceIPv6: text(
+      'fd96:16:16::16',
+      ipAddress,
+      'IPv6 address of that link, for Services with IPv6 addresses. Empty: none; unused where the node has no IPv6.',
+      { mayBeEmpty: true },
+    ),
     pprofConfig: pprofSection,
     ...processFields,
     nodeName: text(

@@ -1,5 +1,5 @@
 import { choice, commaList, decimal, flag, integer, list, port, record, section, text } from '../fields.ts';
-import { cidr, dnsServer, domainName, interfaceName, ipAddress } from '../formats.ts';
+import { cidr, dnsServer, domainName, interfaceName, ipAddress, ipRange } from '../formats.ts';
 
 const OWN = 'is set by EdgeMesh itself and has no effect here';
 
@@ -106,7 +106,7 @@ export const proxySection = section(
 export const gatewaySection = section('Lets traffic from outside in, by Gateway and route objects.', {
   enable: flag(false, 'Run the gateway.'),
   nic: commaList(interfaceName, 'Interfaces to listen on, with commas. "*": all.'),
-  includeIP: commaList(ipAddress, 'Addresses to listen on, with commas. "*": all.'),
-  excludeIP: commaList(ipAddress, 'Addresses not to listen on, with commas. "*": none is excluded.'),
+  includeIP: commaList(ipRange, 'Addresses and ranges to listen on, with commas. "*": all.'),
+  excludeIP: commaList(ipRange, 'Addresses and ranges not to listen on, with commas. "*": none is excluded.'),
   loadBalancer: loadBalancerSection,
 });
