@@ -4,6 +4,7 @@ import {
   type Clock,
   type Dialer,
   type Flow,
+  ipVersion,
   type Logger,
   type Metrics,
   noMetrics,
@@ -34,7 +35,12 @@ import type { Upstream } from './upstream.ts';
 export type ServiceListeners =
   | { readonly mode: 'none' }
   | { readonly mode: 'loopback' }
-  | { readonly mode: 'mapped'; readonly address: string };
+  | {
+      readonly mode: 'mapped';
+      readonly address: string;
+      /** Its twin of the other family; without it, Services have listeners of the one family only. */
+      readonly otherAddress?: string;
+    };
 
 /** How Services are offered, and the limits of all their listeners together. */
 export interface ServiceProxyOptions extends DialUpstreamOptions, ConnectionBudgetOptions {
@@ -250,7 +256,12 @@ function listenAddresses(
   port: ServicePort,
   listeners: Exclude<ServiceListeners, { mode: 'none' }>,
 ): { host: string; port: number }[] {
-  if (listeners.mode === 'mapped') return [{ host: listeners.address, port: 0 }];
+  if (listeners.mode === 'mapped') {
+    const { address, otherAddress } = listeners;
+    if (otherAddress === undefined) return [{ host: address, port: 0 }];
+    const families = new Set(service.clusterIPs.map(ipVersion));
+    return [address, otherAddress].filter((host) => families.has(ipVersion(host))).map((host) => ({ host, port: 0 }));
+  }
   return service.clusterIPs.filter((ip) => ip.startsWith('127.')).map((host) => ({ host, port: port.port }));
 }
 

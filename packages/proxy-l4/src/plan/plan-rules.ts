@@ -20,8 +20,8 @@ export interface PlanContext {
   readonly bridgeIP: string;
   /** Its IPv6 twin; without it, IPv6 Service addresses get routable endpoints only. */
   readonly bridgeIPv6?: string;
-  /** Port of the listener that serves a Service port; undefined: there is none (yet). */
-  listenPortOf(id: ServiceId, portName: string, protocol: 'TCP' | 'UDP'): number | undefined;
+  /** Port of the listener that serves a Service port on the address of this family; undefined: there is none (yet). */
+  listenPortOf(id: ServiceId, portName: string, protocol: 'TCP' | 'UDP', family: 4 | 6): number | undefined;
   /** True when the kernel of this node reaches the endpoint without the tunnel. */
   isRoutable(endpoint: Endpoint): boolean;
   /** kube-proxy's rules for `service.internalTrafficPolicy` and topology: `eligibleEndpoints` of `@edgemesh/lb`. */
@@ -145,7 +145,7 @@ function listenerOf(
   context: PlanContext,
 ): ServiceRule['listener'] {
   const address = family === 4 ? context.bridgeIP : context.bridgeIPv6;
-  const listenPort = context.listenPortOf(service.id, port.name, protocol);
+  const listenPort = context.listenPortOf(service.id, port.name, protocol, family);
   return address === undefined || listenPort === undefined ? undefined : { address, port: listenPort };
 }
 
