@@ -1,4 +1,4 @@
-import { access, constants } from 'node:fs/promises';
+import { access, constants, readFile } from 'node:fs/promises';
 import type { AgentConfig } from '@edgemesh/config';
 import { createKernelRules, createShellRunner } from '@edgemesh/linux';
 import type { AgentModule } from '../context.ts';
@@ -22,20 +22,32 @@ export async function isKernelMode(config: AgentConfig): Promise<boolean> {
   return found.includes(true);
 }
 
+/** False where IPv6 is compiled out or switched off: then the link cannot have such an address. */
+export async function hasIpv6(): Promise<boolean> {
+  try {
+    const switches = ['all', 'default'].map((name) => readFile(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, 'utf8'));
+    return (await Promise.all(switches)).every((value) => value.trim() === '0');
+  } catch {
+    // no such file: a kernel without IPv6
+    return false;
+  }
+}
+
 /** The kernel side: the agent's link now, rules when the proxy has a plan. */
 export const kernelModule: AgentModule = {
   name: 'kernel',
   isWanted: ({ modules }, kernelMode) => kernelMode && (modules.edgeDNS.enable || modules.edgeProxy.enable),
   async start({ context, parts }) {
     const { config, log, metrics } = context();
-    const { bridgeDeviceName: name, bridgeDeviceIP } = config.commonConfig;
+    const { bridgeDeviceName: name, bridgeDeviceIP, bridgeDeviceIPv6 } = config.commonConfig;
+    const addresses = [bridgeDeviceIP, ...(bridgeDeviceIPv6 !== '' && (await hasIpv6()) ? [bridgeDeviceIPv6] : [])];
     const { staleAfter } = config.modules.edgeProxy;
     const stack = new AsyncDisposableStack();
     const runner = stack.use(await createShellRunner());
     const kernel = stack.use(
       createKernelRules({
         runner,
-        link: { name, addresses: [bridgeDeviceIP] },
+        link: { name, addresses },
         ...(staleAfter > 0 && { staleAfterSeconds: staleAfter }),
         log,
         metrics,

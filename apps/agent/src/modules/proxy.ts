@@ -1,12 +1,22 @@
 import { isIPv6 } from 'node:net';
 import type { AgentConfig } from '@edgemesh/config';
-import { type Dialer, detach, type Endpoint, formatCidr, parseCidr, type Service, serviceId } from '@edgemesh/core';
+import {
+  type Dialer,
+  detach,
+  type Endpoint,
+  formatCidr,
+  ipVersion,
+  parseCidr,
+  type Service,
+  serviceId,
+} from '@edgemesh/core';
 import { isProxiedService } from '@edgemesh/discovery';
 import type { KernelRules } from '@edgemesh/linux';
 import { createRulePlanner, createServiceProxy, type RuleExclusion, type ServiceProxy } from '@edgemesh/proxy-l4';
 import type { AgentContext, AgentModule, ProxyPart } from '../context.ts';
 import type { Reachability } from '../reachability.ts';
 import { createBalancing, type MeshBalancing } from './balancing.ts';
+import { hasIpv6 } from './kernel.ts';
 
 /** Services that no agent may capture: without them neither the node nor the mesh could be repaired. */
 const NEVER_CAPTURED: ReadonlySet<string> = new Set([
@@ -66,8 +76,10 @@ async function startProxy(context: AgentContext, deps: ProxyDeps): Promise<Proxy
   const { config, view, log, metrics } = context;
   const { kernel, balancing } = deps;
   const include = isOurs(config);
+  const { bridgeDeviceIP: address, bridgeDeviceIPv6 } = config.commonConfig;
+  const otherAddress = bridgeDeviceIPv6 !== '' && (await hasIpv6()) ? bridgeDeviceIPv6 : undefined;
   const listeners = kernel
-    ? ({ mode: 'mapped', address: config.commonConfig.bridgeDeviceIP } as const)
+    ? ({ mode: 'mapped', address, ...(otherAddress !== undefined && { otherAddress }) } as const)
     : ({ mode: 'loopback' } as const);
   const services = await createServiceProxy(
     { listeners, include, udpIdleMs: config.modules.edgeProxy.udpIdleTimeout * 1000 },
@@ -164,11 +176,21 @@ export function serviceRanges(services: Iterable<Pick<Service, 'clusterIPs'>>): 
 }
 
 function planContext({ config, nodeName }: AgentContext, { services, balancing, include, reachability }: RulesDeps) {
-  const ports = new Map(services.mappings.map((m) => [`${m.serviceId} ${m.portName} ${m.protocol}`, m.listenPort]));
+  const keyOf = (id: string, portName: string, protocol: string, family: number) =>
+    `${id} ${portName} ${protocol} ${family}`;
+  const ports = new Map(
+    services.mappings.map((m) => [
+      keyOf(m.serviceId, m.portName, m.protocol, ipVersion(m.listenAddress)),
+      m.listenPort,
+    ]),
+  );
+  const { bridgeDeviceIP, bridgeDeviceIPv6 } = config.commonConfig;
   return {
     nodeName,
-    bridgeIP: config.commonConfig.bridgeDeviceIP,
-    listenPortOf: (id: string, portName: string, protocol: string) => ports.get(`${id} ${portName} ${protocol}`),
+    bridgeIP: bridgeDeviceIP,
+    ...(bridgeDeviceIPv6 !== '' && { bridgeIPv6: bridgeDeviceIPv6 }),
+    listenPortOf: (...key: [id: string, portName: string, protocol: string, family: number]) =>
+      ports.get(keyOf(...key)),
     isRoutable: (endpoint: Endpoint) => reachability.isRoutable(endpoint),
     onlyWhereNeeded: config.modules.edgeProxy.onlyWhereNeeded,
     eligible: balancing.eligibleAll,
