@@ -51,6 +51,11 @@ export interface Datagrams {
   attach(sink: DatagramSink): void;
   /** Takes ownership of the payload. False: it was dropped (queue full or channel closed). */
   send(payload: Uint8Array): boolean;
+  /**
+   * As `send`, but the payload is copied before the call returns: for callers that read into memory of their own and use it
+   * again. Where it is missing, copy and `send`.
+   */
+  sendCopy?(payload: Uint8Array): boolean;
   /** Ends the channel; the sink gets `closed` without error. Idempotent. */
   close(error?: MeshError): void;
 }
