@@ -116,6 +116,10 @@ export function createDeferredDatagrams(): DeferredDatagrams {
       early.push(payload);
       return true;
     },
+    sendCopy(payload) {
+      if (target?.sendCopy !== undefined && sink !== undefined) return target.sendCopy(payload);
+      return this.send(Uint8Array.from(payload));
+    },
     close(error) {
       if (target !== undefined && sink !== undefined) target.close(error);
       else {

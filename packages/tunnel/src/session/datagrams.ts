@@ -31,6 +31,7 @@ export class MuxDatagrams implements Datagrams, Sendable {
   private out: Uint8Array[] = [];
   private outHead = 0;
   private outBytes = 0;
+  private ring: CopyRing | undefined;
   /** What arrived before `attach`; within the same bound as the queue. */
   private inbox: Buffer[] = [];
   private inboxBytes = 0;
@@ -72,6 +73,13 @@ export class MuxDatagrams implements Datagrams, Sendable {
     this.outBytes += payload.length + HEADER_BYTES;
     this.host.ready(this, payload.length);
     return true;
+  }
+
+  sendCopy(payload: Uint8Array): boolean {
+    // A payload that will be dropped is not worth a copy.
+    if (this.done || this.outBytes + payload.length + HEADER_BYTES > this.maxQueueBytes) return this.send(payload);
+    this.ring ??= new CopyRing(this.maxQueueBytes, this.maxBytes);
+    return this.send(this.ring.copy(payload));
   }
 
   close(error?: MeshError): void {
@@ -194,6 +202,7 @@ export class MuxDatagrams implements Datagrams, Sendable {
     this.out = [];
     this.outHead = 0;
     this.outBytes = 0;
+    this.ring = undefined;
     this.host.forget(this.id);
   }
 
@@ -204,5 +213,27 @@ export class MuxDatagrams implements Datagrams, Sendable {
     this.dialTimer = undefined;
     if (this.sink !== undefined) this.sink.closed(error);
     else this.owesClosed = { error };
+  }
+}
+
+/**
+ * Memory for queued copies, used round and round. Datagrams leave in the order in which they came and are copied when they
+ * leave, so what is older than a full queue is free. The queue holds at most `queueBytes`; at each end up to one datagram's
+ * length is left out, because a copy is never split.
+ */
+class CopyRing {
+  private readonly memory: Buffer;
+  private at = 0;
+
+  constructor(queueBytes: number, maxBytes: number) {
+    this.memory = Buffer.allocUnsafeSlow(queueBytes + 2 * maxBytes);
+  }
+
+  copy(payload: Uint8Array): Buffer {
+    if (this.at + payload.length > this.memory.length) this.at = 0;
+    const start = this.at;
+    this.at += payload.length;
+    this.memory.set(payload, start);
+    return this.memory.subarray(start, this.at);
   }
 }
