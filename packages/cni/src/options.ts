@@ -56,8 +56,6 @@ export const NETWORK_DEFAULTS = {
   sweepIntervalMs: 30_000,
   /** Where tunnels listen: modules.edgeTunnel.listenPort. */
   tunnelPorts: [20_006],
-  /** Packet memory that is cut into frames: 8 of the largest, hundreds of small ones. */
-  slabBytes: 524_288,
   /** A whole LAN probe, and how often a node on the same subnet is probed. */
   probeTimeoutMs: 1_000,
   probeIntervalMs: 2_000,

@@ -35,14 +35,16 @@ export class PeerChannel {
     return this.#channel !== undefined;
   }
 
-  /** Takes ownership of the frame. Drops it rather than let it wait: whoever sent it knows best whether to send it again. */
+  /** Copies the frame. Drops it rather than let it wait: whoever sent it knows best whether to send it again. */
   send(frame: Uint8Array): SendOutcome {
     if (this.#channel === undefined) {
       if (this.#waiting !== undefined || this.#done) return 'no-channel';
       this.#connect();
     }
     if (this.#channel === undefined) return 'no-channel';
-    return this.#channel.send(frame) ? 'sent' : 'full';
+    const channel = this.#channel;
+    const taken = channel.sendCopy === undefined ? channel.send(Uint8Array.from(frame)) : channel.sendCopy(frame);
+    return taken ? 'sent' : 'full';
   }
 
   #connect(): void {

@@ -27,8 +27,6 @@ export class PacketPump {
   #local = new RangeSet([]);
   #gateways = new RangeSet([]);
   #sources = new Map<string, RangeSet>();
-  #slab = Buffer.allocUnsafeSlow(NETWORK_DEFAULTS.slabBytes);
-  #at = 0;
   #now = 0;
   #closed = false;
 
@@ -97,7 +95,7 @@ export class PacketPump {
       return;
     }
     peer.lastUsed = this.#now;
-    const outcome = peer.send(this.#keep(frame));
+    const outcome = peer.send(frame);
     if (outcome === 'sent') {
       metrics.sent.add();
       metrics.sentBytes.add(frame.length);
@@ -115,18 +113,6 @@ export class PacketPump {
     if (protocol !== 6 || frame.length < tcp + 4) return false;
     const { tunnelPorts } = this.#deps;
     return tunnelPorts.includes(be16(frame, tcp)) || tunnelPorts.includes(be16(frame, tcp + 2));
-  }
-
-  /** Copies a frame out of the device's buffer, side by side with others. */
-  #keep(frame: Uint8Array): Uint8Array {
-    if (NETWORK_DEFAULTS.slabBytes - this.#at < frame.length) {
-      this.#slab = Buffer.allocUnsafeSlow(NETWORK_DEFAULTS.slabBytes);
-      this.#at = 0;
-    }
-    this.#slab.set(frame, this.#at);
-    const kept = this.#slab.subarray(this.#at, this.#at + frame.length);
-    this.#at += (frame.length + 7) & ~7;
-    return kept;
   }
 
   /** A channel on which a node sends packets for our pods. Its frames are checked one by one. */
