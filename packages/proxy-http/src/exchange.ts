@@ -31,6 +31,8 @@ export class Exchange implements RequestView {
   backend: WeightedBackend | undefined;
   endpoint: string | undefined;
   tries = 0;
+  /** A session cookie made for this client; balancers see it as if it had been sent. */
+  madeCookie: { readonly name: string; readonly value: string } | undefined;
   status = 0;
   error: HttpProxyError | undefined;
   requestBytes = 0;
@@ -76,7 +78,8 @@ export class Exchange implements RequestView {
     return {
       sourceIp: this.sourceIp,
       header: (name) => this.header(name),
-      cookie: (name) => cookieValue(headerValue(this.headers, 'cookie'), name),
+      cookie: (name) =>
+        this.madeCookie?.name === name ? this.madeCookie.value : cookieValue(headerValue(this.headers, 'cookie'), name),
       query: (name) => queryParameter(this.query, name),
     };
   }

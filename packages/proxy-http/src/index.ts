@@ -14,6 +14,6 @@ export * from './route/pick-backend.ts';
 export * from './route/request-view.ts';
 export * from './route/route-matcher.ts';
 export * from './route-model.ts';
-export type { ForwardingOptions, Upstreams } from './services.ts';
+export type { ForwardingOptions, SessionCookie, Upstreams } from './services.ts';
 export * from './tls/tls-config.ts';
 export { byteStreamToDuplex, duplexToByteStream } from './upstream/stream-duplex.ts';

@@ -6,6 +6,14 @@ import type { RetryBudget } from './retry-budget.ts';
 import type { ClusterRef, RouteTable } from './route-model.ts';
 import type { UpstreamPools } from './upstream/pools.ts';
 
+/** A cookie that keeps a client at its endpoint. */
+export interface SessionCookie {
+  readonly name: string;
+  readonly path?: string;
+  /** Absent or 0: until the client forgets it. */
+  readonly ttlMs?: number;
+}
+
 /** Chooses endpoints: the balancers of whoever runs the proxy. */
 export interface Upstreams {
   /**
@@ -13,6 +21,11 @@ export interface Upstreams {
    * @param exclude endpoints already tried, by endpointKey
    */
   pickEndpoint(cluster: ClusterRef, flow: Flow, exclude: ReadonlySet<string>): Endpoint | undefined;
+  /**
+   * The cookie by which the cluster's balancer keeps clients together, where it shall be made for clients that bring none
+   * (DestinationRule `httpCookie` with a ttl).
+   */
+  sessionCookie?(cluster: ClusterRef): SessionCookie | undefined;
   /** How it went: once per try. */
   report?(cluster: ClusterRef, endpoint: Endpoint, outcome: Outcome): void;
   /** An endpoint is in use from `begin` to `end`. */

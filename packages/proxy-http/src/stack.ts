@@ -6,6 +6,7 @@ import { cors } from './layers/cors.ts';
 import { forward } from './layers/forward.ts';
 import { identify } from './layers/identify.ts';
 import { injectFaults } from './layers/inject-faults.ts';
+import { keepSession } from './layers/keep-session.ts';
 import { matchRoute } from './layers/match-route.ts';
 import { mirror } from './layers/mirror.ts';
 import { observe } from './layers/observe.ts';
@@ -13,8 +14,8 @@ import { tellForwarded } from './layers/tell-forwarded.ts';
 
 /**
  * What every request passes, outermost first. Count and log all; refuse what no route may see; name the request; say who
- * asks; find the route; CORS before faults, so that browsers can read a fault; answer what needs no backend; then change
- * headers, copy, and forward.
+ * asks; find the route; CORS before faults, so that browsers can read a fault; answer what needs no backend; then mark
+ * the session, change headers, copy, and forward.
  */
 export const STACK: readonly Layer[] = [
   observe,
@@ -25,6 +26,7 @@ export const STACK: readonly Layer[] = [
   cors,
   injectFaults,
   answerHere,
+  keepSession,
   changeHeaders,
   mirror,
   forward,
