@@ -1,0 +1,112 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { LabMachine } from '@edgemesh/testkit/netns';
+import { POD_IP } from './mesh.ts';
+
+/** A certificate with its key, PEM, and where they are on disk. */
+export interface CertificateFiles {
+  readonly cert: string;
+  readonly key: string;
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
+/** Makes a certificate for names, signed by itself or by a CA. */
+export async function makeCertificate(
+  machine: LabMachine,
+  folder: string,
+  id: string,
+  names: readonly string[],
+  ca?: CertificateFiles,
+): Promise<CertificateFiles> {
+  const [certFile, keyFile] = [join(folder, `${id}.crt`), join(folder, `${id}.key`)];
+  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', keyFile];
+  const subject = ['-subj', `/CN=${names[0]}`, '-addext', `subjectAltName=${names.map((n) => `DNS:${n}`).join()}`];
+  const issuer = ca === undefined ? [] : ['-CA', ca.certFile, '-CAkey', ca.keyFile];
+  await machine.must('openssl', ['req', '-x509', ...curve, ...subject, '-days', '2', ...issuer, '-out', certFile]);
+  const [cert, key] = [await readFile(certFile, 'utf8'), await readFile(keyFile, 'utf8')];
+  return { cert, key, certFile, keyFile };
+}
+
+/** A Secret as kubectl makes it of a certificate. */
+export function tlsSecret(name: string, { cert, key }: CertificateFiles, ca?: CertificateFiles): object {
+  const values = { 'tls.crt': cert, 'tls.key': key, ...(ca && { 'ca.crt': ca.cert }) };
+  const data = Object.fromEntries(Object.entries(values).map(([k, v]) => [k, Buffer.from(v).toString('base64')]));
+  return {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    type: 'kubernetes.io/tls',
+    metadata: { name, namespace: 'default' },
+    data,
+  };
+}
+
+/** An Istio Gateway as the original's guide writes it. */
+export function istioGateway(name: string, servers: readonly object[]): object {
+  return {
+    apiVersion: 'networking.istio.io/v1alpha3',
+    kind: 'Gateway',
+    metadata: { name, namespace: 'default' },
+    spec: { selector: { kubeedge: 'edgemesh-gateway' }, servers },
+  };
+}
+
+/** A VirtualService of some hosts. */
+export function virtualService(
+  name: string,
+  hosts: readonly string[],
+  gateways: readonly string[],
+  spec: object,
+): object {
+  return {
+    apiVersion: 'networking.istio.io/v1alpha3',
+    kind: 'VirtualService',
+    metadata: { name, namespace: 'default' },
+    spec: { hosts, gateways, ...spec },
+  };
+}
+
+/** A route of everything to one Service. */
+export const toService = (host: string, port?: number) => ({
+  http: [{ route: [{ destination: { host, ...(port !== undefined && { port: { number: port } }) } }] }],
+});
+
+/**
+ * A server that answers as gRPC servers do, on 9000 of the pod: HTTP/2 by prior knowledge, each message of the request back as it
+ * came, status in the trailers.
+ */
+export async function startGrpcLike(machine: LabMachine, port = 9000): Promise<void> {
+  const script = `
+    const server = require('node:http2').createServer();
+    server.on('stream', (stream, headers) => {
+      stream.respond({ ':status': 200, 'content-type': 'application/grpc', 'x-method': headers[':path'] }, { waitForTrailers: true });
+      stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0', 'grpc-message': 'fine' }));
+      stream.on('error', () => undefined);
+      stream.pipe(stream);
+    });
+    server.listen(${port}, '${POD_IP}', () => console.log('ready'));`;
+  await machine.exec('ip', ['addr', 'add', `${POD_IP}/32`, 'dev', 'lo']);
+  await machine.spawn(process.execPath, ['-e', script]).waitForLine('ready');
+}
+
+/** Calls it through an address: several messages on one stream, one after the other. Answers what came back. */
+export async function grpcLikeExchange(machine: LabMachine, url: string, authority: string, caFile?: string) {
+  const script = `
+    const { readFileSync } = require('node:fs');
+    const ca = ${caFile === undefined ? 'undefined' : `readFileSync('${caFile}')`};
+    const session = require('node:http2').connect('${url}', { ca, servername: '${authority}' });
+    session.on('error', (error) => { console.error(error.message); process.exit(1); });
+    const stream = session.request({ ':method': 'POST', ':path': '/echo.Echo/Say', ':authority': '${authority}', 'content-type': 'application/grpc', te: 'trailers' });
+    const seen = { messages: [] };
+    stream.on('response', (headers) => { seen.status = headers[':status']; seen.method = headers['x-method']; send(); });
+    stream.on('trailers', (trailers) => { seen.grpc = trailers['grpc-status']; });
+    let count = 0;
+    const send = () => (count < 3 ? stream.write(Buffer.concat([Buffer.from([0, 0, 0, 0, 4]), Buffer.from('msg' + count++)])) : stream.end());
+    stream.on('data', (chunk) => { seen.messages.push(chunk.subarray(5).toString()); send(); });
+    stream.on('close', () => { console.log(JSON.stringify(seen)); session.close(); });
+    stream.write(Buffer.from([0, 0, 0, 0, 0]));
+    setTimeout(() => process.exit(1), 10000).unref();`;
+  const { stdout, stderr } = await machine.exec(process.execPath, ['-e', script], { timeoutMs: 20_000 });
+  if (stdout.trim() === '') throw new Error(`no call to ${url}: ${stderr}`);
+  return JSON.parse(stdout) as { status: number; method: string; grpc: string; messages: string[] };
+}
