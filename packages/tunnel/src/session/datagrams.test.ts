@@ -22,8 +22,8 @@ function channel(queueBytes: number) {
 describe('sendCopy', () => {
   it('keeps every queued datagram as it was, however the caller uses its memory again', async () => {
     const step = fc.oneof(
-      fc.record({ size: fc.nat({ max: 65_555 }), own: fc.boolean() }),
-      fc.record({ pump: fc.integer({ min: 1, max: 200_000 }) }),
+      fc.record({ size: fc.integer({ min: 20_000, max: 65_555 }), own: fc.constantFrom(true, false, false, false) }),
+      fc.record({ pump: fc.integer({ min: 1, max: 40_000 }) }),
     );
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 120 }), async (steps) => {
