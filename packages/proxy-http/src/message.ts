@@ -22,6 +22,8 @@ export interface RequestHead {
   acceptsTrailers: boolean;
   /** Protocol to upgrade to, lower-case: `websocket`. */
   upgrade: string | undefined;
+  /** Towards endpoints: milliseconds without a byte, instead of `upstreamIdleMs`. */
+  idleMs?: number;
 }
 
 /** `raw`: bytes both ways until either side ends, after an upgrade. */

@@ -49,8 +49,8 @@ export const HTTP_DEFAULTS = {
   // Towards endpoints.
   /** Milliseconds for an endpoint to accept, TLS included. */
   connectTimeoutMs: 5_000,
-  /** Milliseconds between two pieces of a response, or before it, where the route sets no time. nginx: 60 s. 0 is never. */
-  upstreamIdleMs: 60_000,
+  /** Milliseconds without a byte to or from an endpoint; a longer time of the route holds instead. Envoy's 5 minutes: nginx's 60 s cuts watches. 0 is never. */
+  upstreamIdleMs: 300_000,
   /** Milliseconds that an unused upstream connection is kept. Below the 60 or 75 s of usual servers, so that we close first. */
   poolIdleMs: 30_000,
   /** Upstream connections per endpoint. */

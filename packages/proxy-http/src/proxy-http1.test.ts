@@ -389,6 +389,13 @@ describe('time', () => {
     expect((await ask(proxy.port)).status).toBe(504);
   });
 
+  it('of a route may be longer than silence usually gets', async () => {
+    const port = await backend((_req, res) => void setTimeout(() => res.end('late'), 150));
+    const table = tableOf({ name: 'r', matches: [], action: { ...forwardTo(b), timeoutMs: 5_000 } });
+    const proxy = use(await startProxy(table, { b: [endpointAt(port)] }, { limits: { upstreamIdleMs: 40 } }));
+    expect((await ask(proxy.port)).body).toBe('late');
+  });
+
   it('is not wasted on clients that have gone', async () => {
     let aborted: Promise<unknown> | undefined;
     let arrived: () => void = () => undefined;

@@ -83,6 +83,7 @@ export class Forwarding implements AttemptOwner {
   private requestHead(): RequestHead {
     const { exchange, cluster } = this;
     const { head } = exchange.downstream;
+    const timeoutMs = this.action.timeoutMs ?? 0;
     return {
       method: head.method,
       scheme: cluster.tls === undefined ? 'http' : 'https',
@@ -95,6 +96,8 @@ export class Forwarding implements AttemptOwner {
       expectContinue: head.expectContinue,
       acceptsTrailers: head.acceptsTrailers,
       upgrade: head.upgrade,
+      // A route that allows more time than silence usually gets means it.
+      ...(timeoutMs > this.services.limits.upstreamIdleMs && { idleMs: timeoutMs }),
     };
   }
 

@@ -31,6 +31,7 @@ class Http1Stream implements UpstreamStream {
   requestDone: boolean;
   readonly chunked: boolean;
   readonly method: string;
+  readonly idleMs: number | undefined;
   readonly sink: ResponseSink;
   private readonly connection: Http1ClientConnection;
 
@@ -40,6 +41,7 @@ class Http1Stream implements UpstreamStream {
     this.method = head.method;
     this.chunked = head.body === 'stream';
     this.requestDone = head.body === 'none';
+    this.idleMs = head.idleMs;
   }
 
   get isOpen(): boolean {
@@ -323,9 +325,8 @@ export class Http1ClientConnection implements ByteSink, Deadlined {
   }
 
   private touch(): void {
-    const { upstreamIdleMs } = this.context.limits;
-    this.deadline =
-      upstreamIdleMs === 0 || this.raw ? Number.POSITIVE_INFINITY : this.context.sweeper.now + upstreamIdleMs;
+    const idleMs = this.current?.idleMs ?? this.context.limits.upstreamIdleMs;
+    this.deadline = idleMs === 0 || this.raw ? Number.POSITIVE_INFINITY : this.context.sweeper.now + idleMs;
   }
 
   /** Somewhat shorter than the endpoint says, so that we close first. */

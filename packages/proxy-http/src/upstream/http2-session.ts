@@ -280,7 +280,7 @@ class Http2ClientStream implements UpstreamStream, Deadlined {
   }
 
   private touch(): void {
-    const { upstreamIdleMs } = this.context.limits;
-    this.deadline = upstreamIdleMs === 0 ? Number.POSITIVE_INFINITY : this.context.sweeper.now + upstreamIdleMs;
+    const idleMs = this.head.idleMs ?? this.context.limits.upstreamIdleMs;
+    this.deadline = idleMs === 0 ? Number.POSITIVE_INFINITY : this.context.sweeper.now + idleMs;
   }
 }
