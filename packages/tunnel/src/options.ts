@@ -124,7 +124,7 @@ export interface ControlTunables {
   readonly addressIntervalMs: number;
   /** Own interfaces are looked at this often, in milliseconds: connections move within about a second of a change. */
   readonly networkIntervalMs: number;
-  /** After a change of our own network, connections that do not answer a ping for this long end, in milliseconds. */
+  /** After a change of our own network, relays that do not answer for this long, or four round trips, are lost, in milliseconds. */
   readonly probeTimeoutMs: number;
   /** Node names pinned to keys; further names are used but not pinned. */
   readonly maxPins: number;
@@ -164,7 +164,7 @@ export const controlDefaults: ControlTunables = {
   maxSubscribersPerRecord: 1_024,
   addressIntervalMs: 3_000,
   networkIntervalMs: 1_000,
-  probeTimeoutMs: 1_500,
+  probeTimeoutMs: 500,
   maxPins: 20_000,
   maxLanConnections: 64,
   mdnsIntervalMs: 60_000,

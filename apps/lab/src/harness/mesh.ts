@@ -43,6 +43,8 @@ export interface Status {
   readonly peers: readonly {
     readonly node: string;
     readonly path?: string;
+    /** Where the carrier's socket leads to: the peer, or the relay. */
+    readonly address?: string;
     readonly state: string;
     readonly rttMs?: number;
     readonly streams: number;

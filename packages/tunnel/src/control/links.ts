@@ -175,7 +175,8 @@ class WatchedLink implements Link {
       await sleep(pauseMs, deps.clock, AbortSignal.any([signal, this.#nudge.signal]));
       const isProbe = this.#nudge.signal.aborted;
       if (isProbe) this.#nudge = new AbortController();
-      if (!signal.aborted) await this.#ping(deps, signal, isProbe ? probeTimeoutMs : pingTimeoutMs);
+      if (!signal.aborted)
+        await this.#ping(deps, signal, isProbe ? Math.max(probeTimeoutMs, 4 * this.#rttMs) : pingTimeoutMs);
     }
     return reason;
   }
@@ -191,7 +192,7 @@ class WatchedLink implements Link {
     } catch (error) {
       if (signal.aborted) return;
       deps.log.debug('control connection does not answer', { peerId: this.peerId, error: messageOf(error) });
-      this.connection.abort(new Error(`no answer to a ping within ${timeoutMs} ms`));
+      this.connection.abort(new Error(`no answer to a ping within ${Math.round(timeoutMs)} ms`));
     }
   }
 }
