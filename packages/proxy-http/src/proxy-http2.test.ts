@@ -230,6 +230,20 @@ describe('gRPC', () => {
     });
   });
 
+  it('may be silent in both directions for longer than a body may', async () => {
+    const backend = await http2Backend((stream) => {
+      stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
+      stream.pipe(stream);
+    });
+    const limits = { bodyIdleMs: 40, writeIdleMs: 40, keepAliveMs: 40, headerTimeoutMs: 40 };
+    const proxy = use(await startProxy(allTo(h2), { b: [endpointAt(backend.port)] }, { limits }));
+    const stream = client(proxy.port).request(GRPC);
+    const answer = collect(stream);
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    stream.end('at last');
+    expect((await answer).body).toBe('at last');
+  });
+
   it('passes a response of trailers only', async () => {
     const backend = await http2Backend((stream) => {
       stream.respond({ ':status': 200, 'content-type': 'application/grpc', 'grpc-status': '5' }, { endStream: true });

@@ -366,6 +366,8 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
   }
 
   private bodyDeadline(): number {
+    // A body that goes on beside the response may be as silent as it likes; the time of the endpoint bounds both.
+    if (this.exchange?.responded === true) return Number.POSITIVE_INFINITY;
     return this.context.sweeper.now + this.context.limits.bodyIdleMs;
   }
 

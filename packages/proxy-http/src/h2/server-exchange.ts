@@ -1,7 +1,7 @@
 import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import { HttpProxyError } from '../errors.ts';
 import { keepTrailers } from '../h1/body-decoder.ts';
-import type { HeaderList } from '../headers.ts';
+import { type HeaderList, headerValue } from '../headers.ts';
 import type { BodySink, ClientInfo, Downstream, RequestHead, ResponseHead } from '../message.ts';
 import type { HttpLimits } from '../options.ts';
 import type { Deadlined, Sweeper } from '../sweeper.ts';
@@ -28,6 +28,7 @@ export class Http2Exchange implements Downstream, Deadlined {
   readonly head: RequestHead;
   readonly client: ClientInfo;
   private readonly stream: ServerHttp2Stream;
+  private readonly isGrpc: boolean;
   private readonly context: Http2ExchangeContext;
   private sink: BodySink | undefined;
   private bodyOver = false;
@@ -42,6 +43,7 @@ export class Http2Exchange implements Downstream, Deadlined {
     this.head = head;
     this.client = context.client;
     this.context = context;
+    this.isGrpc = (headerValue(head.headers, 'content-type') ?? '').startsWith('application/grpc');
     stream.on('trailers', (trailers) => {
       this.trailersIn = keepTrailers(trailerFields(trailers));
     });
@@ -142,7 +144,9 @@ export class Http2Exchange implements Downstream, Deadlined {
   }
 
   private awaitBody(): void {
-    this.deadline = this.raw ? Number.POSITIVE_INFINITY : this.context.sweeper.now + this.context.limits.bodyIdleMs;
+    // Streams of gRPC, and bodies that go on beside the response, are silent as long as they like.
+    const patient = this.raw || this.isGrpc || this.stream.headersSent;
+    this.deadline = patient ? Number.POSITIVE_INFINITY : this.context.sweeper.now + this.context.limits.bodyIdleMs;
   }
 
   private endBody(): void {
