@@ -104,7 +104,7 @@ describe.skipIf(missing !== undefined)('the plugin on one host', () => {
   });
 
   it.each(['0.3.1', '0.4.0', '1.0.0'])(
-    'speaks version %s, chained with the portmap and tuning plugins',
+    'speaks version %s, chained with the tuning plugin',
     async (version) => {
       const runtime = runtimeWith(
         { ipam: { ranges } },
