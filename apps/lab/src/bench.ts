@@ -1,20 +1,25 @@
 /**
  * The benchmarks of docs/BENCHMARKS.md, in network namespaces. Every figure stands beside the direct path of the same run.
- * Needs root and Debian's nginx-light, wrk, iperf3, dnsperf, haproxy and nebula.
+ * Needs root and Debian's nginx-light, wrk, iperf3, dnsperf, haproxy, nghttp2-client and nebula.
  *
- *   pnpm bench -- [--seconds 5] [--only lan,relayed,peers]
+ *   pnpm bench -- [--seconds 5] [--only lan,relayed,peers,gateway]
  */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { benchGateway } from './bench/gateway.ts';
 import { benchLan } from './bench/lan.ts';
 import { benchPeers } from './bench/peers.ts';
 import { benchRelayed } from './bench/relayed.ts';
 import { markdown, type Row } from './bench/report.ts';
+import { benchKernel, benchScale } from './bench/services.ts';
 
 const benches: Readonly<Record<string, (seconds: number) => Promise<Row[]>>> = {
   lan: benchLan,
   relayed: benchRelayed,
   peers: benchPeers,
+  kernel: benchKernel,
+  scale: benchScale,
+  gateway: benchGateway,
 };
 
 const { values } = parseArgs({

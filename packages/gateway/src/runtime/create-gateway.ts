@@ -14,8 +14,14 @@ import {
   systemClock,
   type Timer,
 } from '@edgemesh/core';
-import { type AccessLogEntry, createHttpProxy, type ForwardingOptions, type HttpLimits } from '@edgemesh/proxy-http';
-import { type Balancing, createConnectionBudget, createServiceProxy } from '@edgemesh/proxy-l4';
+import {
+  type AccessLogEntry,
+  type ClusterRef,
+  createHttpProxy,
+  type ForwardingOptions,
+  type HttpLimits,
+} from '@edgemesh/proxy-http';
+import { type Balancing, createConnectionBudget, createServiceProxy, type Upstream } from '@edgemesh/proxy-l4';
 import type { CompileOptions } from '../common/context.ts';
 import { compileGateway } from '../compile-gateway.ts';
 import { withProgrammed } from '../gateway-api/programmed.ts';
@@ -142,8 +148,17 @@ class RunningGateway implements Gateway {
   private createProxy() {
     const { dialer, log, metrics, clock, random, accessLog } = this.deps;
     const { http, forwarding } = this.options;
-    const upstreamOf = (cluster: { service: Service['id']; port: number; subset?: string }) =>
-      this.upstreams.get({ ...cluster, protocol: 'TCP' });
+    // References of one plan stay the same objects: four look-ups per request need no text.
+    const known = new WeakMap<ClusterRef, Upstream>();
+    const upstreamOf = (cluster: ClusterRef): Upstream => {
+      let upstream = known.get(cluster);
+      if (upstream === undefined) {
+        const { service, port, subset } = cluster;
+        upstream = this.upstreams.get({ service, port, protocol: 'TCP', ...(subset !== undefined && { subset }) });
+        known.set(cluster, upstream);
+      }
+      return upstream;
+    };
     return createHttpProxy({
       routes: () => ({ virtualHosts: [] }),
       upstreams: {
