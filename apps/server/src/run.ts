@@ -99,9 +99,11 @@ function startRelay(
         stateDir: `${config.dataDir}/tunnel`,
         secrets: await readMeshSecrets(config.psk, config.rendezvous),
         relay: {
+          maxReservations: relay.maxReservations,
           maxCircuits: relay.maxCircuits,
           maxCircuitsPerPeer: relay.maxCircuitsPerPeer,
           maxBytesPerSecondPerPeer: relay.bandwidthPerPeer,
+          maxBytesPerSecond: relay.bandwidth,
           circuitIdleMs: relay.idleTimeout * 1000,
         },
         control: {

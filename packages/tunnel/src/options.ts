@@ -1,11 +1,15 @@
 /** What a relay grants. Every limit is effective as configured; there is none per IP address, as many agents share a NAT. */
 export interface RelayLimits {
+  /** Nodes that are connected here to be reached; one more is refused with this limit's name. */
+  readonly maxReservations: number;
   /** Circuits announced or open at one time. Each costs two sockets and up to 512 KiB while congested. */
   readonly maxCircuits: number;
   /** Circuits of one peer, as caller and as callee together. */
   readonly maxCircuitsPerPeer: number;
   /** Bytes per second that one peer may send through the relay, all circuits together; 0 = unlimited. */
   readonly maxBytesPerSecondPerPeer: number;
+  /** Bytes per second that the relay passes on, all peers together; 0 = unlimited. */
+  readonly maxBytesPerSecond: number;
   /** How long a ticket waits for its socket, in milliseconds: a slow link's TCP handshake with retries. */
   readonly ticketTtlMs: number;
   /** A circuit without a byte for this long is cut, in milliseconds; sessions ping far more often. */
@@ -13,9 +17,11 @@ export interface RelayLimits {
 }
 
 export const relayDefaults: RelayLimits = {
+  maxReservations: 4_096, // one control connection each; some 100 KB
   maxCircuits: 8_000, // 16,000 sockets of the usual 20,000 file limit
   maxCircuitsPerPeer: 1_024,
   maxBytesPerSecondPerPeer: 0,
+  maxBytesPerSecond: 0,
   ticketTtlMs: 10_000,
   circuitIdleMs: 120_000,
 };

@@ -126,6 +126,34 @@ describe('a tunnel', () => {
     expect(relay.relayStatus()).toMatchObject({ circuits: 0, pending: 0, bytesRelayed: 0 });
   });
 
+  it('is told by a full relay that it is full, and gets in when there is room', async () => {
+    const mesh = await scope();
+    const relay = await mesh.relay({ relay: { maxReservations: 1 } });
+    const [address] = relay.listenAddresses as [SocketAddress];
+    const a = await mesh.hidden('a', address, echo());
+    await expect.poll(() => a.relays()[0]?.state).toBe('connected');
+    const b = await mesh.hidden('b', address, echo());
+    await expect.poll(() => b.relays()[0]?.reason).toMatch(/the relay is full: maxReservations \(1\)/);
+    await a[Symbol.asyncDispose]();
+    await expect.poll(() => b.relays()[0]?.state, { timeout: 10_000 }).toBe('connected');
+  });
+
+  it('takes twenty nodes from one address', async () => {
+    const mesh = await scope();
+    const relay = await mesh.relay();
+    const [address] = relay.listenAddresses as [SocketAddress];
+    const target = await mesh.hidden('target', address, echo(), { holePunch: false });
+    const nodes = await Promise.all(
+      Array.from({ length: 20 }, (_, i) => mesh.hidden(`node-${i}`, address, echo(), { holePunch: false })),
+    );
+    const answers = await Promise.all(
+      nodes.map((node) => exchange(node.dial({ nodeName: 'target', address: '10.0.0.1', port: 80 }), node.nodeName)),
+    );
+    expect(answers).toEqual(nodes.map((node) => node.nodeName));
+    expect(target.peers()).toHaveLength(20);
+    expect(relay.relayStatus()).toMatchObject({ circuits: 20 });
+  }, 20_000);
+
   it('prefers a public address over the relay', async () => {
     const mesh = await scope();
     const relay = await mesh.relay();

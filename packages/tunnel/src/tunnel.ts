@@ -13,7 +13,7 @@ import {
 import { createControlPlane, type ManagedControlPlane } from './control/index.ts';
 import { TunnelError } from './errors.ts';
 import { deriveMeshSecrets, loadNodeIdentity, type MeshSecrets, type NodeIdentity } from './identity/index.ts';
-import { type PathOptions, pathDefaults } from './options.ts';
+import { type PathOptions, pathDefaults, relayDefaults } from './options.ts';
 import { assemblePaths, type Paths } from './paths/assembly.ts';
 import { createDeferredDatagrams, createDeferredStream } from './paths/deferred-stream.ts';
 import type { PathTransition } from './paths/machine.ts';
@@ -37,6 +37,7 @@ export async function createTunnel(options: TunnelOptions, deps: TunnelDeps): Pr
   const { log = silentLogger, metrics = noMetrics, clock = systemClock } = deps;
   const control = await createControlPlane({
     ...options.control,
+    maxReservations: options.relay?.maxReservations ?? relayDefaults.maxReservations,
     capabilities: [...(options.control.capabilities ?? []), ...(options.holePunch === false ? [] : ['punch'])],
     identity,
     secrets,

@@ -50,9 +50,11 @@ async function startTunnel(context: AgentContext, inbound: InboundHandler): Prom
       holePunch: tunnel.holePunch === 'auto',
       session: sessionLimits(tunnel.tunnelLimitConfig),
       relay: {
+        maxReservations: tunnel.relay.maxReservations,
         maxCircuits: tunnel.relay.maxCircuits,
         maxCircuitsPerPeer: tunnel.relay.maxCircuitsPerPeer,
         maxBytesPerSecondPerPeer: tunnel.relay.bandwidthPerPeer,
+        maxBytesPerSecond: tunnel.relay.bandwidth,
         circuitIdleMs: tunnel.relay.idleTimeout * 1000,
       },
       control: {

@@ -8,14 +8,6 @@ export const relayLimitsSection = section(
   'What this process relays for others. A refusal names the limit that was hit.',
   {
     maxReservations: integer(4096, [0, 1_000_000], 'Nodes that may wait here to be reached.', { live: true }),
-    maxReservationsPerIp: integer(
-      1024,
-      [0, 1_000_000],
-      'Of these, from one public address: a whole site behind one NAT.',
-      {
-        live: true,
-      },
-    ),
     maxCircuits: integer(4096, [0, 1_000_000], 'Relayed connections at once; each takes two open files.', {
       live: true,
     }),
@@ -29,6 +21,10 @@ export const relayLimitsSection = section(
         live: true,
       },
     ),
+    bandwidth: integer(0, [0, 1_000_000_000_000], 'Bytes relayed for all nodes together. 0: not limited.', {
+      unit: 'bytes/s',
+      live: true,
+    }),
     idleTimeout: integer(300, [1, 86_400], 'A relayed connection without bytes is closed after this time.', {
       unit: 's',
       live: true,

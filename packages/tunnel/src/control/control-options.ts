@@ -37,6 +37,8 @@ export interface ControlPlaneOptions {
   readonly stateDir?: string | undefined;
   /** Keep records and circuits for others. Default false. */
   readonly serveRelay?: boolean;
+  /** Nodes that a relay takes in at one time; default: as many as `tunables.maxConnections`. */
+  readonly maxReservations?: number;
   /** Takes part in the mesh's DHT: relays as servers, agents as clients. Default false (memory; see docs/control-plane.md). */
   readonly dht?: boolean;
   /** Lets relays check by dialling back which of our addresses are reachable. Default false. */

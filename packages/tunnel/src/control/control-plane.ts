@@ -58,6 +58,7 @@ async function assemble(options: ControlPlaneOptions, stack: AsyncDisposableStac
     transport: { port, localPort, connectTimeoutMs, silenceTimeoutMs, log, metrics },
     listen: port.addresses,
     serveRelay: options.serveRelay ?? false,
+    maxReservations: options.maxReservations ?? tunables.maxConnections,
     dht: options.dht ?? false,
     autonat: options.autonat ?? false,
     tunables,

@@ -27,6 +27,7 @@ export interface HostOptions {
   readonly transport: SharedTcpOptions;
   readonly listen: readonly SocketAddress[];
   readonly serveRelay: boolean;
+  readonly maxReservations: number;
   readonly dht: boolean;
   readonly autonat: boolean;
   readonly tunables: ControlTunables;
@@ -85,7 +86,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
     services: {
       identify: identify({ runOnConnectionOpen: true, maxInboundStreams: 8 }),
       ping: ping(),
-      ...(options.serveRelay ? { circuitRelay: circuitRelayServer(relayServerLimits(tunables)) } : {}),
+      ...(options.serveRelay ? { circuitRelay: circuitRelayServer(relayServerLimits(options)) } : {}),
       ...(await optionalServices(options)),
       doors: (components: { transportManager: TransportManager }) => {
         transports = components.transportManager;
@@ -113,13 +114,13 @@ async function optionalServices({ autonat, dht, serveRelay }: HostOptions): Prom
 }
 
 /** libp2p's defaults (15 reservations, 128 KiB, 2 minutes) suit a public network, not relays of one's own. */
-function relayServerLimits(tunables: ControlTunables) {
+function relayServerLimits({ tunables, maxReservations }: HostOptions) {
   return {
     hopTimeout: tunables.handshakeTimeoutMs,
     maxInboundHopStreams: 1_024,
     maxOutboundHopStreams: 1_024,
     maxOutboundStopStreams: 1_024,
-    reservations: { maxReservations: tunables.maxConnections, applyDefaultLimit: false },
+    reservations: { maxReservations, applyDefaultLimit: false },
   };
 }
 

@@ -33,6 +33,8 @@ export interface Link {
 export interface Introductions {
   /** Our record, and which sequence we hold of the peer's. */
   own(peerId: string): { readonly envelope: Uint8Array; readonly sequenceOfPeer: number };
+  /** Rejects when there is no room for one more peer. */
+  admit(peerId: string): void;
   /** Verifies the peer's record and returns its node name. Rejects when the peer must not be believed. */
   meet(peerId: string, hello: Hello): Promise<string>;
 }
@@ -122,6 +124,7 @@ export class Links {
   }
 
   async #welcome(caller: RpcCaller, body: Uint8Array): Promise<Uint8Array> {
+    this.#deps.introductions.admit(caller.peerId);
     await this.#deps.introductions.meet(caller.peerId, decodeHello(body));
     return this.#hello(caller.peerId, caller.connection);
   }

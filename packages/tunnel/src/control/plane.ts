@@ -87,6 +87,7 @@ export class Plane implements ManagedControlPlane {
     this.#advertise = (options.advertise ?? []).map((text) => parseAdvertised(text, this.#defaultPort()));
     const introductions = {
       own: (peerId: string) => this.#introduce(peerId),
+      admit: (peerId: string) => this.#admit(peerId),
       meet: (peerId: string, hello: Hello) => this.#meet(peerId, hello),
     };
     this.#links = new Links({ ...parts, introductions, serveRelay });
@@ -193,6 +194,13 @@ export class Plane implements ManagedControlPlane {
   #introduce(peerId: string): { envelope: Uint8Array; sequenceOfPeer: number } {
     const sequenceOfPeer = this.#parts.store.ofPeer(peerId)?.record.sequence ?? 0;
     return { envelope: this.#own.current.envelope, sequenceOfPeer };
+  }
+
+  #admit(peerId: string): void {
+    const { serveRelay, maxReservations } = this.#options;
+    if (!serveRelay || maxReservations === undefined || this.#greeted.has(peerId)) return;
+    if (this.#greeted.size < maxReservations) return;
+    throw new TunnelError('limit', `the relay is full: maxReservations (${maxReservations}) nodes are connected to it`);
   }
 
   async #meet(peerId: string, hello: Hello): Promise<string> {

@@ -38,6 +38,9 @@ export interface RelayService extends Disposable {
   status(): RelayStatus;
 }
 
+/** Stands for all peers in the limiter of the relay's own bandwidth. */
+const ALL = '';
+
 interface Waiting {
   readonly socket: Socket;
   readonly side: 0 | 1;
@@ -62,6 +65,7 @@ class Service implements RelayService {
   readonly #ledger: TicketLedger;
   readonly #circuits = new Map<number, CircuitState>();
   readonly #rates: RateLimiter;
+  readonly #totalRate: RateLimiter;
   /** Own tickets that members were asked to bring, by hex. */
   readonly #callBacks = new Map<string, (socket: Socket) => void>();
   readonly #refused;
@@ -74,6 +78,7 @@ class Service implements RelayService {
     this.#deps = deps;
     this.#ledger = new TicketLedger(deps.limits);
     this.#rates = createRateLimiter(deps.limits.maxBytesPerSecondPerPeer, deps.clock);
+    this.#totalRate = createRateLimiter(deps.limits.maxBytesPerSecond, deps.clock);
     this.#refused = deps.metrics.counter({
       name: 'edgemesh_relay_refused_total',
       help: 'Circuits or data sockets that the relay refused.',
@@ -163,7 +168,10 @@ class Service implements RelayService {
       this.#spliced--;
       this.#bytes += bytesAtoB + bytesBtoA;
       this.#relayed.add(bytesAtoB + bytesBtoA);
-      for (const side of [0, 1] as const) this.#rates.detach(circuit.peers[side], flows[side]);
+      for (const side of [0, 1] as const) {
+        this.#rates.detach(circuit.peers[side], flows[side]);
+        this.#totalRate.detach(ALL, flows[side]);
+      }
       this.#forget(circuit);
       this.#deps.log.debug('circuit ended', {
         caller: circuit.peers[0],
@@ -172,7 +180,10 @@ class Service implements RelayService {
         bytesBtoA,
       });
     });
-    for (const side of [0, 1] as const) this.#rates.attach(circuit.peers[side], flows[side]);
+    for (const side of [0, 1] as const) {
+      this.#rates.attach(circuit.peers[side], flows[side]);
+      this.#totalRate.attach(ALL, flows[side]);
+    }
     this.#deps.log.debug('circuit open', { caller: circuit.peers[0], callee: circuit.peers[1] });
   }
 

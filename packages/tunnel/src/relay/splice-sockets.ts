@@ -8,7 +8,7 @@ export interface SpliceTotals {
 /** One direction of a splice: how much came in, and a brake. */
 export interface SpliceFlow {
   bytes(): number;
-  /** Stops or restarts reading; TCP's window then holds the sender back. */
+  /** Stops reading until every `hold(true)` has had its `hold(false)`; TCP's window then holds the sender back. */
   hold(on: boolean): void;
 }
 
@@ -41,11 +41,13 @@ export function spliceSockets(
       if (--open === 0) onDone({ bytesAtoB: counts[0]?.() ?? 0, bytesBtoA: counts[1]?.() ?? 0 });
     });
     from.pipe(to);
+    let holds = 0;
     return {
       bytes: () => from.bytesRead - before,
       hold(on) {
-        if (on) from.unpipe(to).pause();
-        else if (!from.destroyed) from.pipe(to);
+        holds += on ? 1 : -1;
+        if (on && holds === 1) from.unpipe(to).pause();
+        else if (!on && holds === 0 && !from.destroyed) from.pipe(to);
       },
     };
   };
