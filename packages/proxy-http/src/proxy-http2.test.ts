@@ -394,6 +394,22 @@ describe('hostile HTTP/2 clients', () => {
     await expect.poll(() => proxy.proxy.activeRequests).toBe(0);
   });
 
+  it('are gone when they close their side, and so are their requests', async () => {
+    const backend = await http2Backend(() => undefined);
+    const proxy = use(await startProxy(allTo(h2), { b: [endpointAt(backend.port)] }));
+    const socket = connectTcp({ port: proxy.port, host: '127.0.0.1', allowHalfOpen: true });
+    socket.on('error', () => socket.destroy());
+    socket.resume();
+    socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+    socket.write(frame(4, 0, 0));
+    socket.write(frame(1, 5, 1, Buffer.from([0x82, 0x86, 0x84, 0x41, 1, 0x68])));
+    await expect.poll(() => proxy.proxy.activeRequests).toBe(1);
+    socket.end();
+    await expect.poll(() => proxy.proxy.activeRequests).toBe(0);
+    await expect.poll(() => proxy.proxy.connections).toBe(0);
+    socket.destroy();
+  });
+
   it.each([
     ['SETTINGS', frame(4, 0, 0)],
     ['PING', frame(6, 0, 0, Buffer.alloc(8))],

@@ -38,6 +38,8 @@ export class Http2ServerConnection implements ServerConnection, Deadlined {
     this.session.on('stream', (stream, _headers, flags, raw) =>
       this.onStream(stream, flags, raw as unknown as string[]),
     );
+    // The socket may be half-open, but a client that sends no more can open no windows either: it is gone.
+    socket.once('end', () => this.session.destroy());
     this.session.on('error', () => this.session.destroy());
     this.session.once('close', () => {
       sweeper.delete(this);

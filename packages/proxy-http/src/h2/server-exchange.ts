@@ -48,7 +48,7 @@ export class Http2Exchange implements Downstream, Deadlined {
       this.trailersIn = keepTrailers(trailerFields(trailers));
     });
     stream.on('drain', () => {
-      this.deadline = Number.POSITIVE_INFINITY;
+      if (!this.responseEnded) this.deadline = Number.POSITIVE_INFINITY;
       this.onDrained?.();
     });
     stream.on('wantTrailers', () => {
@@ -122,11 +122,14 @@ export class Http2Exchange implements Downstream, Deadlined {
     this.responseEnded = true;
     this.trailersOut = trailers;
     if (!this.stream.writableEnded) this.stream.end();
+    const { limits, sweeper } = this.context;
+    // The client may still take its time with what is queued, but not for ever.
+    this.deadline = this.raw ? Number.POSITIVE_INFINITY : sweeper.now + limits.writeIdleMs;
     // RFC 9113 8.1: an answer before the end of the request asks the client to stop.
     if (!this.bodyOver && !this.raw && this.head.body !== 'none') {
       this.bodyOver = true;
       this.stream.resume();
-      this.deadline = this.context.sweeper.now + this.context.limits.lingerMs;
+      this.deadline = sweeper.now + limits.lingerMs;
     }
   }
 
@@ -136,7 +139,11 @@ export class Http2Exchange implements Downstream, Deadlined {
   }
 
   onDeadline(): void {
-    if (this.responseEnded) this.stream.close(constants.NGHTTP2_NO_ERROR);
+    if (this.responseEnded && !this.stream.closed) {
+      this.stream.close(constants.NGHTTP2_NO_ERROR);
+      // Which waits for what is queued.
+      this.deadline = this.context.sweeper.now + this.context.limits.lingerMs;
+    } else if (this.responseEnded) this.stream.destroy(new HttpProxyError('client-gone', 'the client takes nothing'));
     else if (this.sink !== undefined && !this.bodyOver && !this.stream.headersSent) {
       this.bodyOver = true;
       this.sink.failed(new HttpProxyError('request-timeout', 'the request body did not arrive in time'));
