@@ -147,7 +147,7 @@ export class Http2Exchange implements Downstream, Deadlined {
     else if (this.sink !== undefined && !this.bodyOver && !this.stream.headersSent) {
       this.bodyOver = true;
       this.sink.failed(new HttpProxyError('request-timeout', 'the request body did not arrive in time'));
-    } else this.stream.close(constants.NGHTTP2_CANCEL);
+    } else this.stream.destroy(new HttpProxyError('client-gone', 'the client takes nothing'));
   }
 
   private awaitBody(): void {
