@@ -1,4 +1,4 @@
-import { Socket } from 'node:net';
+import { connect } from 'node:net';
 import type { ByteStream, Dialer, Endpoint } from '@edgemesh/core';
 import { createHttpListener, createHttpProxy, duplexToByteStream, type RouteTable } from '../src/index.ts';
 
@@ -6,8 +6,7 @@ import { createHttpListener, createHttpProxy, duplexToByteStream, type RouteTabl
 const [backendPort, port] = process.argv.slice(2).map(Number) as [number, number];
 
 function dial(target: { readonly address: string; readonly port: number }): ByteStream {
-  const socket = new Socket({ allowHalfOpen: true });
-  socket.connect({ host: target.address, port: target.port, noDelay: true });
+  const socket = connect({ host: target.address, port: target.port, noDelay: true, allowHalfOpen: true });
   return duplexToByteStream(socket, 'connect');
 }
 
