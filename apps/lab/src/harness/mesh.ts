@@ -1,4 +1,5 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -86,6 +87,10 @@ export interface MeshAgent {
   until(what: string, predicate: (status: Status) => boolean | Promise<boolean>, timeoutMs?: number): Promise<Status>;
   /** Starts it again after its process ended. */
   restart(): Promise<void>;
+  /** Replaces the configuration file's text as kubelet does in a ConfigMap volume: by swapping a symlink. */
+  swapConfig(text: string): Promise<void>;
+  /** The configuration with other relays and another secret. */
+  configWith(change: { readonly relays?: readonly string[]; readonly secret?: string }): Promise<string>;
 }
 
 /** A lab with agents, servers and backends in it; everything ends with it. */
@@ -123,7 +128,7 @@ export async function createMesh(plan: LabPlan): Promise<Mesh> {
 }
 
 async function secretFile(folder: string, secret = LAB_SECRET): Promise<string> {
-  const file = join(folder, `psk-${Buffer.from(secret).toString('hex').slice(0, 16)}`);
+  const file = join(folder, `psk-${createHash('sha256').update(secret).digest('hex').slice(0, 16)}`);
   await writeFile(file, secret, { mode: 0o600 });
   return file;
 }
@@ -155,8 +160,7 @@ async function startAgent(machine: LabMachine, folder: string, options: AgentOpt
     ...Object.fromEntries(byService),
     ...(options.objects && { objects: options.objects }),
   });
-  const psk = await secretFile(folder, options.secret);
-  const config = {
+  const configOf = async ({ relays = options.relays ?? [], secret = options.secret }) => ({
     apiVersion: 'agent.edgemesh.config.kubeedge.io/v1alpha1',
     kind: 'EdgeMeshAgent',
     modules: {
@@ -164,8 +168,8 @@ async function startAgent(machine: LabMachine, folder: string, options: AgentOpt
       edgeProxy: { enable: true },
       edgeTunnel: {
         enable: true,
-        psk: { path: psk },
-        relayNodes: (options.relays ?? []).map((address, i) => ({
+        psk: { path: await secretFile(folder, secret) },
+        relayNodes: relays.map((address, i) => ({
           nodeName: `relay-${i}`,
           advertiseAddress: [address],
         })),
@@ -180,8 +184,18 @@ async function startAgent(machine: LabMachine, folder: string, options: AgentOpt
       ...(options.kubernetes ? {} : { manifestDir }),
       ...(options.config?.commonConfig as object | undefined),
     },
+  });
+  let version = 0;
+  const configWith: MeshAgent['configWith'] = async (change) => JSON.stringify(await configOf(change), null, 2);
+  const swapConfig = async (text: string) => {
+    const folderOfVersion = `..version-${version++}`;
+    await mkdir(join(home, folderOfVersion));
+    await writeFile(join(home, folderOfVersion, 'config.yaml'), text);
+    await symlink(folderOfVersion, join(home, '..data_tmp'));
+    await rename(join(home, '..data_tmp'), join(home, '..data'));
   };
-  await writeFile(configFile, JSON.stringify(config, null, 2));
+  await swapConfig(await configWith({}));
+  await symlink(join('..data', 'config.yaml'), configFile);
   const launch = () =>
     machine.spawn(process.execPath, [app('agent'), '--config-file', configFile], {
       env: { NODE_NAME: machine.name, ...options.env },
@@ -193,6 +207,8 @@ async function startAgent(machine: LabMachine, folder: string, options: AgentOpt
     dataDir,
     configFile,
     status: async () => JSON.parse(await machine.must('curl', ['-sS', '--max-time', '5', `${ADMIN}/status`])) as Status,
+    swapConfig,
+    configWith,
     async until(what, predicate, timeoutMs = 10_000) {
       let last: Status | undefined;
       await pollUntil(

@@ -61,7 +61,10 @@ export async function startSteady(machine: LabMachine, plan: SteadyPlan): Promis
     if (report === undefined) throw new Error('no report yet');
     return report;
   };
-  await pollUntil(() => read().some((report) => report.back > 0), { what: 'the first bytes', timeoutMs: 15_000 });
+  await pollUntil(() => read().some((report) => report.back > 0 || report.shortDone > 0), {
+    what: 'the first bytes',
+    timeoutMs: 15_000,
+  });
   return {
     get reports() {
       return read();
