@@ -42,8 +42,8 @@ export const PROXY_DEFAULTS = {
   socksHandshakeMs: 10_000,
   /** SOCKS5 connections at once. */
   maxSocksConnections: 1_024,
-  /** Listeners that `mapped` and `loopback` modes open at most. */
-  maxListeners: 4_096,
+  /** Listeners that `mapped` and `loopback` modes open at most: one descriptor each, of 20,000. */
+  maxListeners: 8_192,
   /** Milliseconds before a listener that could not be opened is tried again. */
   listenRetryMs: 10_000,
 } as const;

@@ -46,9 +46,9 @@ export type ServiceListeners =
 export interface ServiceProxyOptions extends DialUpstreamOptions, ConnectionBudgetOptions {
   /** Default `none`. */
   readonly listeners?: ServiceListeners;
-  /** Services that get listeners. Default: all that have a ClusterIP. */
+  /** Services that get listeners. Default: all that have a ClusterIP. Asked with every change of a Service and by `reconsider`. */
   readonly include?: (service: Service) => boolean;
-  /** Listeners at most. Default 4,096. */
+  /** Listeners at most. Default 8,192. */
   readonly maxListeners?: number;
   /** Milliseconds before a listener that could not be opened is tried again. Default 10,000. */
   readonly listenRetryMs?: number;
@@ -92,6 +92,8 @@ export interface ServiceProxy extends AsyncDisposable {
   readonly mappings: readonly PortMapping[];
   /** Calls back with every change of the mappings. Returns the unsubscribe function. */
   onMappings(listener: (mappings: readonly PortMapping[]) => void): () => void;
+  /** Asks `include` again, because what it looks at beside the catalog has changed. */
+  reconsider(): void;
   /** Connections and flows of the listeners at this moment. */
   readonly active: { readonly tcp: number; readonly udp: number };
   /** What is wanted and not so: listeners that cannot be opened. */
@@ -185,6 +187,7 @@ export async function createServiceProxy(options: ServiceProxyOptions, deps: Ser
       subscribers.add(listener);
       return () => void subscribers.delete(listener);
     },
+    reconsider: wanted,
     get active() {
       return { tcp: connections.active, udp: flows.active };
     },

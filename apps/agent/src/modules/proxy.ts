@@ -11,6 +11,7 @@ import {
   serviceId,
 } from '@edgemesh/core';
 import { isProxiedService } from '@edgemesh/discovery';
+import { DESTINATION_RULE_KIND } from '@edgemesh/lb';
 import type { KernelRules } from '@edgemesh/linux';
 import { createRulePlanner, createServiceProxy, type RuleExclusion, type ServiceProxy } from '@edgemesh/proxy-l4';
 import type { AgentContext, AgentModule, ProxyPart } from '../context.ts';
@@ -82,7 +83,11 @@ async function startProxy(context: AgentContext, deps: ProxyDeps): Promise<Proxy
     ? ({ mode: 'mapped', address, ...(otherAddress !== undefined && { otherAddress }) } as const)
     : ({ mode: 'loopback' } as const);
   const services = await createServiceProxy(
-    { listeners, include, udpIdleMs: config.modules.edgeProxy.udpIdleTimeout * 1000 },
+    {
+      listeners,
+      include: kernel ? needsListener(context, deps, include) : include,
+      udpIdleMs: config.modules.edgeProxy.udpIdleTimeout * 1000,
+    },
     { catalog: view, balancing, dialer: deps.dialer, log, metrics },
   );
   const rules = kernel && followRules(context, { ...deps, services, kernel, include });
@@ -103,6 +108,19 @@ async function startProxy(context: AgentContext, deps: ProxyDeps): Promise<Proxy
       await services[Symbol.asyncDispose]();
     },
   };
+}
+
+/** Services that the kernel cannot serve alone. A node with 10,000 Services does not need 10,000 sockets for it. */
+function needsListener(
+  { view }: AgentContext,
+  { balancing, reachability }: ProxyDeps,
+  include: (service: Service) => boolean,
+): (service: Service) => boolean {
+  const isFar = (endpoint: Endpoint) => !reachability.isRoutable(endpoint);
+  return (service) =>
+    include(service) &&
+    (service.ports.some((port) => balancing.kernelPick(service, port) === 'listener') ||
+      (view.current.endpoints.get(service.id)?.some(isFar) ?? false));
 }
 
 interface RulesDeps {
@@ -143,13 +161,21 @@ function followRules(
     });
   };
   const renew = () => {
+    services.reconsider();
     planner = makePlanner();
     schedule();
   };
   const unsubscribe = [
-    services.onMappings(renew),
+    services.onMappings(() => {
+      planner = makePlanner();
+      schedule();
+    }),
     deps.reachability.onChange(renew),
-    view.subscribe((_, change) => (change.objects.size > 0 || change.nodes.size > 0 ? renew() : schedule())),
+    view.subscribe((_, change) => {
+      // Pods and Secrets change all the time; of what is not normalised, only these rules decide about endpoints.
+      if (change.objects.has(DESTINATION_RULE_KIND) || change.nodes.size > 0) renew();
+      else if (change.services.size > 0) schedule();
+    }),
   ];
   return {
     applied: apply(),
