@@ -31,9 +31,10 @@ import { type GatewayLimits, gatewayLimits } from '../options.ts';
 import { type AddressOptions, chooseAddresses, type Interfaces } from './addresses.ts';
 import { createClusterUpstreams } from './cluster-upstreams.ts';
 import { concernsPlan } from './concerns-plan.ts';
-import { createListenerTable, type ListenerState } from './listener-table.ts';
+import { createListenerTable } from './listener-table.ts';
 import { type ListenerSpec, openListener } from './open-listener.ts';
 import { type GatewayStatus, readGatewayStatus } from './status.ts';
+import { portProblem, wantedListeners } from './wanted-listeners.ts';
 
 /** Where the gateway listens, what it takes for its own, and its limits. */
 export interface GatewayOptions extends AddressOptions {
@@ -315,30 +316,4 @@ class RunningGateway implements Gateway {
     await this.proxy[Symbol.asyncDispose]();
     await this.services[Symbol.asyncDispose]();
   }
-}
-
-function wantedListeners(plan: GatewayPlan, addresses: readonly string[]): Map<string, ListenerSpec> {
-  const wanted = new Map<string, ListenerSpec>();
-  // A port that is bound to addresses of its own has these to itself.
-  const bound = new Set(
-    plan.ports.flatMap((port) =>
-      (port.addresses ?? []).map((address) => `${address} ${port.port} ${port.kind === 'udp'}`),
-    ),
-  );
-  for (const port of plan.ports) {
-    for (const address of addresses) {
-      const own = port.addresses?.includes(address);
-      if (own === false || (own === undefined && bound.has(`${address} ${port.port} ${port.kind === 'udp'}`))) continue;
-      const where = address.includes(':') ? `[${address}]` : address;
-      const key = `${port.kind} ${where}:${port.port}`;
-      if (!wanted.has(key)) wanted.set(key, { portId: port.id, kind: port.kind, host: address, port: port.port });
-    }
-  }
-  return wanted;
-}
-
-function portProblem(id: string, states: readonly ListenerState<ListenerSpec>[]): string | undefined {
-  const own = states.filter(({ spec }) => spec.portId === id);
-  if (own.some(({ listener }) => listener !== undefined)) return undefined;
-  return own.find(({ problem }) => problem !== undefined)?.problem ?? 'no address of this node is allowed';
 }

@@ -36,7 +36,6 @@ interface Connection {
 /** RFC 8446 6: a fatal alert, unrecognized_name (112). */
 const UNRECOGNIZED_NAME = Buffer.from([21, 3, 3, 0, 2, 2, 112]);
 const NO_ROUTES: RouteTable = { virtualHosts: [] };
-const ALPN = ['h2', 'http/1.1'];
 
 /** Opens a listener that looks at the server name of each client and does what its chain says. @throws GatewayError */
 export async function createTlsListener(
@@ -126,8 +125,7 @@ class TlsListener implements OpenListener {
       log.debug('a TLS handshake failed', { chain: chain.name, client, error: messageOf(error) });
     };
     try {
-      const alpn = chain.handler.kind === 'http' ? ALPN : [];
-      const server = this.ends.get(chain.name, tls, alpn, {
+      const server = this.ends.get(chain, tls, this.deps.chains(), {
         secure: (secure) => this.secured(secure, chain.name),
         failed,
       });

@@ -1,14 +1,13 @@
 import { createServer, type Server, type TLSSocket } from 'node:tls';
-import type { TlsTermination } from '../model.ts';
+import type { TlsChain, TlsTermination } from '../model.ts';
+
+const ALPN = ['h2', 'http/1.1'];
 
 /** How handshakes of a chain end. */
 export interface TlsEndEvents {
   readonly secure: (socket: TLSSocket) => void;
   readonly failed: (error: Error) => void;
 }
-
-/** Servers of chains that nobody uses any more are forgotten from this number on. */
-const MAX_SERVERS = 1_000;
 
 /**
  * The TLS ends of one listener: one per chain and settings, made when first used. A rotated certificate makes a new one; the old
@@ -24,21 +23,33 @@ export class TlsServers {
     this.handshakeTimeoutMs = handshakeTimeoutMs;
   }
 
-  /** @throws Error when certificate, key or CA cannot be used */
-  get(chain: string, tls: TlsTermination, alpn: readonly string[], events: TlsEndEvents): Server {
+  /**
+   * The end of a chain that terminates TLS.
+   * @param chains those of this moment; ends of others are forgotten
+   * @throws Error when certificate, key or CA cannot be used
+   */
+  get(chain: TlsChain, tls: TlsTermination, chains: readonly TlsChain[], events: TlsEndEvents): Server {
     const ready = this.ready.get(tls);
     if (ready !== undefined) return ready;
-    const id = `${chain}\n${JSON.stringify(tls)}`;
+    const id = idOf(chain.name, tls);
     let server = this.servers.get(id);
     if (server === undefined) {
-      server = makeServer(tls, alpn, this.handshakeTimeoutMs, events);
-      const oldest = this.servers.size >= MAX_SERVERS ? this.servers.keys().next().value : undefined;
-      if (oldest !== undefined) this.servers.delete(oldest);
+      this.forgetOthers(chains);
+      server = makeServer(tls, chain.handler.kind === 'http' ? ALPN : [], this.handshakeTimeoutMs, events);
       this.servers.set(id, server);
     }
     this.ready.set(tls, server);
     return server;
   }
+
+  private forgetOthers(chains: readonly TlsChain[]): void {
+    const wanted = new Set(chains.flatMap(({ name, handler }) => ('tls' in handler ? [idOf(name, handler.tls)] : [])));
+    for (const id of this.servers.keys()) if (!wanted.has(id)) this.servers.delete(id);
+  }
+}
+
+function idOf(chain: string, tls: TlsTermination): string {
+  return `${chain}\n${JSON.stringify(tls)}`;
 }
 
 function makeServer(
