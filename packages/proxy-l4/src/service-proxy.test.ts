@@ -295,4 +295,88 @@ describe('disposing the service proxy', () => {
     catalog.put(makeService('late', [http]), []);
     expect(services.mappings).toEqual([]);
   });
+
+  it('let connections of a deleted Service go on, and take no more', async () => {
+    const server = await startTcpServer((socket) => socket.pipe(socket));
+    stack.defer(server.dispose);
+    const catalog = createTestCatalog();
+    catalog.put(makeService('web', [http]), [makeEndpoint('127.0.0.1', { port: server.port })]);
+    const services = await proxy(catalog, mapped);
+    const port = services.mappings[0]?.listenPort as number;
+    const client = connect({ port, host: '127.0.0.1' });
+    const say = async (text: string) => {
+      client.write(text);
+      return String((await once(client, 'data'))[0]);
+    };
+    expect(await say('before')).toBe('before');
+    catalog.remove('shop/web');
+    while ((await read(port)) !== 'ECONNREFUSED') await new Promise(setImmediate);
+    // Longer than a listener that is disposed would drain.
+    await new Promise((resolve) => setTimeout(resolve, 40));
+    expect([await say('after'), services.active.tcp, services.mappings.length]).toEqual(['after', 1, 0]);
+    client.destroy();
+  });
+
+  it('move a UDP client that goes on sending when its endpoint leaves', async () => {
+    const answers = async (name: string) => {
+      const server = await startUdpServer((message, _, reply) => reply(Buffer.from(`${name} ${message}`)));
+      stack.defer(server.dispose);
+      return makeEndpoint('127.0.0.1', { port: server.port, protocol: 'UDP', portName: 'dns' });
+    };
+    const [a, b] = [await answers('a'), await answers('b')];
+    const catalog = createTestCatalog();
+    catalog.put(makeService('names', [dns]), [a]);
+    const services = await proxy(catalog, mapped);
+    const { listenPort } = services.mappings[0] as PortMapping;
+    const dialer = createLocalDialer();
+    const client = recordDatagrams(dialer.openDatagrams({ address: '127.0.0.1', port: listenPort }));
+    const say = async (text: string) => {
+      const count = client.messages.length;
+      client.send(Buffer.from(text));
+      await client.until((c) => c.messages.length > count, 'an answer');
+      return String(client.messages.at(-1));
+    };
+    expect(await say('one')).toBe('a one');
+    catalog.put(makeService('names', [dns]), [a, b]);
+    expect(await say('two')).toBe('a two');
+    catalog.put(makeService('names', [dns]), [b]);
+    expect(await say('three')).toBe('b three');
+    client.close();
+  });
+
+  it('fall back to the reserve when none of their own endpoints is left', async () => {
+    const catalog = createTestCatalog();
+    const dead = makeEndpoint('127.0.0.1', { port: 1 });
+    const alive = await named('alive');
+    catalog.put(makeService('web', [http]), [dead, alive]);
+    const split: Balancing = {
+      ...balancing,
+      eligible: (_service, endpoints) => endpoints.filter((e) => e === dead),
+      reserve: (_service, endpoints) => endpoints,
+    };
+    const services = await proxy(catalog, mapped, { balancing: split });
+    expect(await read(services.mappings[0]?.listenPort as number)).toBe('alive');
+  });
+
+  it('ask again which Services want listeners when told to', async () => {
+    const catalog = createTestCatalog();
+    catalog.put(makeService('web', [http]));
+    let wanted = false;
+    const services = await proxy(catalog, { ...mapped, include: () => wanted });
+    expect(services.mappings).toEqual([]);
+    wanted = true;
+    const opened = new Promise((resolve) => services.onMappings(resolve));
+    services.reconsider();
+    expect(await opened).toHaveLength(1);
+  });
+
+  it('listen on the twin address for Services of the other family', async () => {
+    const catalog = createTestCatalog();
+    catalog.put(makeService('both', [http], { clusterIPs: ['10.96.0.1', 'fd00::1'] }));
+    catalog.put(makeService('six', [http], { clusterIPs: ['fd00::2'] }));
+    const listeners = { mode: 'mapped', address: '127.0.0.1', otherAddress: '::1' } as const;
+    const services = await proxy(catalog, { listeners });
+    const seen = services.mappings.map(({ serviceId, listenAddress }) => `${serviceId} ${listenAddress}`).sort();
+    expect(seen).toEqual(['shop/both 127.0.0.1', 'shop/both ::1', 'shop/six ::1']);
+  });
 });

@@ -6,6 +6,7 @@ import {
   type Flow,
   ipVersion,
   type Logger,
+  type MeshError,
   type Metrics,
   noMetrics,
   type Protocol,
@@ -21,7 +22,7 @@ import { createListenerSet, type OpenListener } from './listener-set.ts';
 import { createProxyMetrics } from './metrics.ts';
 import { PROXY_DEFAULTS } from './options.ts';
 import { type Balancing, ServiceUpstream } from './service-upstream.ts';
-import { createTcpProxy } from './tcp-proxy.ts';
+import { createTcpProxy, type TcpConnection } from './tcp-proxy.ts';
 import { createUdpProxy, type UdpProxy } from './udp-proxy.ts';
 import type { Upstream } from './upstream.ts';
 
@@ -61,6 +62,12 @@ export interface ServiceProxyOptions extends DialUpstreamOptions, ConnectionBudg
 
 /** What the service proxy works with. */
 export interface ServiceProxyDeps {
+  /** Asked for each TCP connection to a Service port: see `takeOver` of the TCP proxy. */
+  readonly takeOver?: (
+    service: ServiceId,
+    port: ServicePort,
+    connection: TcpConnection,
+  ) => ((error: MeshError) => void) | undefined;
   readonly catalog: CatalogView;
   readonly balancing: Balancing;
   readonly dialer: Dialer;
@@ -225,7 +232,8 @@ function openerOf(
     if (protocol === 'TCP') {
       const { tcpIdleMs } = options;
       const tcpOptions = { ...options, listen, ...(tcpIdleMs !== undefined && { idleMs: tcpIdleMs }) };
-      return createTcpProxy(tcpOptions, { ...common, route, budget: connections });
+      const takeOver = deps.takeOver && ((connection: TcpConnection) => deps.takeOver?.(service, port, connection));
+      return createTcpProxy(tcpOptions, { ...common, route, takeOver, budget: connections });
     }
     const { udpIdleMs } = options;
     const udpOptions = { listen, ...(udpIdleMs !== undefined && { idleMs: udpIdleMs }) };

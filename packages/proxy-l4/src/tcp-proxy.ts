@@ -36,6 +36,11 @@ export interface TcpConnection {
 export interface TcpProxyDeps {
   /** Says where a connection goes; undefined resets it. Called synchronously for each one, before anything is read. */
   readonly route: (connection: TcpConnection) => Upstream | undefined;
+  /**
+   * Asked first: somebody who serves the connection himself, an HTTP engine for example, takes the socket and returns what aborts
+   * it. Undefined leaves it to `route`.
+   */
+  readonly takeOver?: ((connection: TcpConnection) => ((error: MeshError) => void) | undefined) | undefined;
   readonly dialer: Dialer;
   /** Limits shared with other listeners. Default: the proxy's own, from the options. */
   readonly budget?: ConnectionBudget;
@@ -63,9 +68,11 @@ function limitIdleness(socket: Socket, options: TcpProxyOptions, expired: () => 
 function forward(
   { socket, client }: TcpConnection,
   options: TcpProxyOptions,
-  deps: Required<Omit<TcpProxyDeps, 'budget' | 'metrics'>>,
+  deps: Required<Omit<TcpProxyDeps, 'budget' | 'metrics' | 'takeOver'>> & Pick<TcpProxyDeps, 'takeOver'>,
   metrics: ProxyMetrics,
 ): (error: MeshError) => void {
+  const taken = deps.takeOver?.({ socket, client });
+  if (taken !== undefined) return taken;
   const upstream = deps.route({ socket, client });
   if (upstream === undefined) {
     metrics.rejected('no-route');

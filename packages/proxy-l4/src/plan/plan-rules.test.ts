@@ -151,6 +151,28 @@ const cases: readonly Case[] = [
     context: { listenPortOf: () => undefined },
     expected: [],
   },
+  {
+    what: 'what the kernel can do alone is left to others, where rules are for the agent only',
+    endpoints: [near, wired],
+    context: { onlyWhereNeeded: true },
+    expected: [],
+  },
+  {
+    what: 'what needs the agent is not',
+    endpoints: [near, far],
+    context: { onlyWhereNeeded: true },
+    expected: ['10.96.0.1 -> 10.244.1.5* 1@169.254.96.16:30001 (random)'],
+  },
+  {
+    what: 'a listener of one family serves that family',
+    endpoints: [far],
+    service: { clusterIPs: ['10.96.0.1', 'fd00::1'] },
+    context: {
+      bridgeIPv6: 'fd96::16',
+      listenPortOf: (_id, _name, _protocol, family) => (family === 6 ? 30_006 : undefined),
+    },
+    expected: ['fd00::1 -> reject (random)'],
+  },
   { what: 'filtered Services are left to others', endpoints: [near], context: { filter: () => false }, expected: [] },
   {
     what: 'headless Services have no rules',

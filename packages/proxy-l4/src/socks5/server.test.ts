@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { type CatalogView, EMPTY_CATALOG, type NodeInfo } from '@edgemesh/core';
 import { createFakeClock } from '@edgemesh/testkit';
+import { makeEndpoint } from '@edgemesh/testkit/conformance';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createLocalDialer } from '../local-dialer.ts';
 import { startTcpServer, tcpEcho } from '../testing/servers.ts';
@@ -201,14 +202,21 @@ describe('the SOCKS5 server', () => {
 describe('createSocksResolver', () => {
   const node: NodeInfo = { name: 'edge-1', labels: {}, internalIPs: ['10.1.0.5'], podCIDRs: [] };
   const service = { id: 'shop/web', clusterIPs: ['10.96.0.1'], ports: [{ name: 'http', protocol: 'TCP', port: 80 }] };
+  const pod = makeEndpoint('172.17.0.2', { hostname: 'db-0', nodeName: 'edge-2', port: 5432, ready: false });
   const catalog = {
-    current: { ...EMPTY_CATALOG, nodes: new Map([['edge-1', node]]), services: new Map([['shop/web', service]]) },
+    current: {
+      ...EMPTY_CATALOG,
+      nodes: new Map([['edge-1', node]]),
+      services: new Map([['shop/web', service]]),
+      endpoints: new Map([['shop/db', [pod]]]),
+    },
     subscribe: () => () => undefined,
   } as unknown as CatalogView;
   const resolve = createSocksResolver({
     catalog,
     serviceUpstream: (id, port) => fixedUpstream(`${id}:${port.name}`, { address: '1.1.1.1', port: 1 }),
     allowAddress: (address, port) => (address === '10.9.9.9' ? { address, port } : undefined),
+    allowNodePort: (port) => port === 22,
   });
   const ask = (host: string, port: number, isName = true) => {
     const answer = resolve({ host, port, isName });
@@ -222,6 +230,23 @@ describe('createSocksResolver', () => {
       port: 22,
       nodeName: 'edge-1',
     });
+  });
+
+  it('forbids other ports of nodes than those that are allowed', () => {
+    expect(ask('edge-1', 10_551)).toBe('forbidden');
+  });
+
+  it('finds one pod by its hostname, ready or not, and dials it where it is', () => {
+    const answer = resolve({ host: 'db-0.db.shop.svc.cluster.local', isName: true, port: 5432 });
+    expect(answer.kind === 'upstream' && answer.upstream.pick({})).toMatchObject({
+      address: '172.17.0.2',
+      nodeName: 'edge-2',
+    });
+    expect([ask('db-1.db.shop.svc', 5432), ask('db-0.db.shop.svc', 5433), ask('db-0.db.shop', 5432)]).toEqual([
+      'unknown',
+      'unknown',
+      'unknown',
+    ]);
   });
 
   it.each(['web.shop', 'web.shop.svc', 'web.shop.svc.cluster.local', 'web.shop.svc.cluster.local.'])(
