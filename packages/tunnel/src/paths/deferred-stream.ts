@@ -4,6 +4,8 @@ import { type ByteSink, type ByteStream, type DatagramSink, type Datagrams, Mesh
 const EARLY_HIGH_WATER_BYTES = 64 * 1024;
 /** Early datagrams held before the channel is bound; more are dropped, as UDP would. */
 const MAX_EARLY_DATAGRAMS = 64;
+/** Largest payload that UDP over IPv4 can carry; nothing bigger is worth keeping. */
+const MAX_DATAGRAM_BYTES = 65_507;
 
 /** A byte stream whose real stream comes later: it keeps what is written early and passes it on when bound. */
 export interface DeferredStream extends ByteStream {
@@ -112,7 +114,8 @@ export function createDeferredDatagrams(): DeferredDatagrams {
     },
     send(payload) {
       if (target !== undefined && sink !== undefined) return target.send(payload);
-      if (failure !== undefined || early.length >= MAX_EARLY_DATAGRAMS) return false;
+      if (failure !== undefined || early.length >= MAX_EARLY_DATAGRAMS || payload.length > MAX_DATAGRAM_BYTES)
+        return false;
       early.push(payload);
       return true;
     },

@@ -138,7 +138,7 @@ function applyEvent(
       return use(event.kind, reason, left(state.active, reason, true));
     }
     case 'reached':
-      return { next: { ...state, tries: succeeded(state, event.kind) } };
+      return { next: { ...state, tries: succeeded(state, event.kind, now + options.retryInitialMs) } };
     case 'suspect': {
       const fresh = (t: PathTry): PathTry => ({ ...t, notBefore: t.trying ? t.notBefore : now });
       return { next: { ...state, suspect: state.active !== undefined, tries: mapTries(state.tries, fresh) } };
@@ -158,10 +158,13 @@ function applyEvent(
   }
 }
 
-/** An attempt has ended well. Failures are forgotten only when the path has lived for a while: it may die young again. */
-function succeeded(state: PathState, kind: PathKind): PathState['tries'] {
+/**
+ * An attempt has ended well. The session takes a round trip to agree on the new carrier: no second attempt meanwhile.
+ * Failures are forgotten only when the path has lived for a while: it may die young again.
+ */
+function succeeded(state: PathState, kind: PathKind, notBefore: number): PathState['tries'] {
   const { failures, reason } = state.tries[kind];
-  return { ...state.tries, [kind]: { ...UNTRIED, failures, reason } };
+  return { ...state.tries, [kind]: { trying: false, failures, notBefore, reason } };
 }
 
 function mapTries(tries: PathState['tries'], change: (t: PathTry) => PathTry): PathState['tries'] {
