@@ -7,15 +7,15 @@ import type { AgentContext } from './context.ts';
  * What peers may reach here beside endpoints: the ssh port of this node's own addresses, where SOCKS5 is in use on this node too.
  * Pods have addresses of their own, so nothing but the node itself is opened.
  */
-export function nodeTargets({
-  config,
-  nodeName,
-  view,
-}: Pick<AgentContext, 'config' | 'nodeName' | 'view'>): (request: InboundRequest) => boolean {
-  const { enable, socks5Proxy } = config.modules.edgeProxy;
-  if (!enable || !socks5Proxy.enable) return () => false;
-  return ({ kind, address, port }) =>
-    kind === 'tcp' && port === socks5Proxy.sshPort && isOwnAddress(address, view.current.nodes.get(nodeName));
+export function nodeTargets(
+  context: () => Pick<AgentContext, 'config' | 'nodeName' | 'view'>,
+): (request: InboundRequest) => boolean {
+  return ({ kind, address, port }) => {
+    const { config, nodeName, view } = context();
+    const { enable, socks5Proxy } = config.modules.edgeProxy;
+    if (!enable || !socks5Proxy.enable || kind !== 'tcp' || port !== socks5Proxy.sshPort) return false;
+    return isOwnAddress(address, view.current.nodes.get(nodeName));
+  };
 }
 
 /** True for addresses of this machine's interfaces, loopback included, and for those that the cluster knows the node by. */

@@ -13,7 +13,7 @@ export interface ReloadPlan {
 
 const RELAY_NODES = 'modules.edgeTunnel.relayNodes';
 /** Keys of modules that other parts, made once, were built with. */
-const MADE_AT_START = /\.(enable|listeners|directRouting|virtualAddresses\.\w+|serviceFilterMode)$/;
+const MADE_AT_START = /\.(enable|listeners|directRouting|staleAfter|virtualAddresses\.\w+|serviceFilterMode)$/;
 
 /** Sorts changes by what they need. */
 export function planReload(

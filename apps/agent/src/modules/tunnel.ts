@@ -1,10 +1,15 @@
 import { networkInterfaces } from 'node:os';
+import { CNI_DEFAULTS, NETWORK_DEFAULTS } from '@edgemesh/cni';
 import type { AgentConfig } from '@edgemesh/config';
 import { createLocalDialer } from '@edgemesh/proxy-l4';
 import { createTunnel, type InboundHandler, readMeshSecrets, type Tunnel } from '@edgemesh/tunnel';
 import type { AgentContext, AgentModule } from '../context.ts';
 import { createInboundPolicy } from '../inbound-policy.ts';
 import { nodeTargets } from '../own-addresses.ts';
+import { acceptPackets } from '../pods/packets.ts';
+
+/** Addresses of the pod network are reached through the tunnel: it must not be sought there. */
+const POD_LINKS = [NETWORK_DEFAULTS.tunName, CNI_DEFAULTS.bridge];
 
 type TunnelConfig = AgentConfig['modules']['edgeTunnel'];
 
@@ -21,7 +26,8 @@ export const tunnelModule: AgentModule = {
         view: context.view,
         nodeName: context.nodeName,
         local: createLocalDialer(),
-        alsoAllowed: nodeTargets(context),
+        alsoAllowed: nodeTargets(room.context),
+        packets: (peer) => acceptPackets(room.context(), room.parts, peer),
         metrics: context.metrics,
       }),
     );
@@ -65,7 +71,11 @@ async function startTunnel(context: AgentContext, inbound: InboundHandler): Prom
         mdns: tunnel.mdns,
         serveRelay: here !== undefined,
         listenInterfaces: tunnel.listenInterfaces,
-        extraFilteredInterfaces: [config.commonConfig.bridgeDeviceName, ...tunnel.extraFilteredInterfaces],
+        extraFilteredInterfaces: [
+          config.commonConfig.bridgeDeviceName,
+          ...POD_LINKS,
+          ...tunnel.extraFilteredInterfaces,
+        ],
       },
     },
     { inbound, log: context.log, metrics: context.metrics },
