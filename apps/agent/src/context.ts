@@ -1,3 +1,4 @@
+import type { PodNetwork } from '@edgemesh/cni';
 import type { AgentConfig } from '@edgemesh/config';
 import type { CatalogView, Dialer, Logger, Metrics } from '@edgemesh/core';
 import type { SecretRef } from '@edgemesh/discovery/kubernetes';
@@ -35,6 +36,7 @@ export interface AgentParts {
   dns?: DnsServer | undefined;
   proxy?: ProxyPart | undefined;
   tunnel?: Tunnel | undefined;
+  podNetwork?: PodNetwork | undefined;
 }
 
 /** Where modules live: the configuration as it is now, and their neighbours. */

@@ -13,6 +13,7 @@ import { cleanupAll, createRunner } from '@edgemesh/linux';
 import { createLogger, createMetrics } from '@edgemesh/telemetry';
 import { createAgent } from './agent.ts';
 import { type Command, USAGE, VERSION } from './args.ts';
+import { cleanupPods } from './pods/cleanup-pods.ts';
 
 /** What the user did wrong, and what to do. */
 export class CommandError extends Error {
@@ -114,9 +115,11 @@ async function cleanup(command: Extract<Command, { kind: 'cleanup' }>, env: Envi
   const linkName = command.explicit
     ? (await loadConfig(command.configFile, env)).config.commonConfig.bridgeDeviceName
     : undefined;
-  const steps = await cleanupAll(createRunner(), linkName === undefined ? {} : { linkName }).catch((error: unknown) => {
+  const runner = createRunner();
+  const found = await cleanupAll(runner, linkName === undefined ? {} : { linkName }).catch((error: unknown) => {
     throw new CommandError(`cleanup failed: ${messageOf(error)}`);
   });
+  const steps = [...found, ...(await cleanupPods(runner))];
   for (const { what, result } of steps) console.log(`${what}: ${result}`);
   return steps.every(({ result }) => /^(removed|absent|found )/.test(result)) ? 0 : 1;
 }

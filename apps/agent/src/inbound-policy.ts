@@ -2,6 +2,7 @@ import {
   type Catalog,
   type CatalogView,
   type Clock,
+  type Datagrams,
   type Dialer,
   type Endpoint,
   MeshError,
@@ -19,6 +20,8 @@ export interface InboundPolicyOptions {
   readonly local: Dialer;
   /** Beyond endpoints: what the configuration opens, SSH for SOCKS users for example. */
   readonly alsoAllowed?: (request: InboundRequest) => boolean;
+  /** Takes packets of a peer for pods of this node, or says why not. Without it there are no pods to send to. */
+  readonly packets?: (nodeName: string) => Datagrams | MeshError;
   readonly metrics: Metrics;
   readonly clock?: Clock;
 }
@@ -44,18 +47,25 @@ export function createInboundPolicy(options: InboundPolicyOptions): InboundHandl
   });
   const check = (request: InboundRequest): MeshError | undefined => {
     const protocol = request.kind === 'udp' ? 'UDP' : 'TCP';
-    if (request.kind !== 'packets' && allowed.has(`${protocol} ${request.address} ${request.port}`)) return undefined;
+    if (allowed.has(`${protocol} ${request.address} ${request.port}`)) return undefined;
     if (options.alsoAllowed?.(request)) return undefined;
     refused.with(request.nodeName).add();
-    const target = request.kind === 'packets' ? 'packets' : `${protocol} ${request.address}:${request.port}`;
+    const target = `${protocol} ${request.address}:${request.port}`;
     const known = `node ${options.nodeName} knows ${allowed.size} endpoints of its own, this is none of them`;
     // The caller's catalog may be ahead of ours, or ours ahead of his: another endpoint may do.
     return new MeshError('forbidden', `${target}: ${known}`, { retryable: true });
   };
+  const openPackets = ({ nodeName }: InboundRequest): Datagrams | MeshError => {
+    const answer = options.packets?.(nodeName) ?? new MeshError('forbidden', 'packets: this node has no pod network');
+    if (answer instanceof MeshError) refused.with(nodeName).add();
+    return answer;
+  };
   return {
     openStream: (request) => check(request) ?? options.local.dial({ address: request.address, port: request.port }),
     openDatagrams: (request) =>
-      check(request) ?? options.local.openDatagrams({ address: request.address, port: request.port }),
+      request.kind === 'packets'
+        ? openPackets(request)
+        : (check(request) ?? options.local.openDatagrams({ address: request.address, port: request.port })),
     [Symbol.dispose]: () => allowed[Symbol.dispose](),
   };
 }

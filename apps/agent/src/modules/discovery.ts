@@ -9,6 +9,8 @@ import {
   inClusterConnection,
   type KubeConnection,
   type KubernetesSource,
+  PODS,
+  type ResourceSpec,
   type SecretRef,
 } from '@edgemesh/discovery/kubernetes';
 import { createManifestSource } from '@edgemesh/discovery/manifests';
@@ -17,6 +19,15 @@ type KubeConfig = AgentConfig['kubeAPIConfig'];
 
 /** Where the original's metaServer listens; with a folder of manifests and no other word of a cluster, it is not asked. */
 const DEFAULT_META_SERVER = 'http://127.0.0.1:10550';
+
+const NETWORK_POLICIES: ResourceSpec = {
+  group: 'networking.k8s.io',
+  versions: ['v1'],
+  plural: 'networkpolicies',
+  kind: 'NetworkPolicy',
+  namespaced: true,
+  optional: true,
+};
 
 export interface DiscoveryModuleOptions {
   readonly config: AgentConfig;
@@ -57,9 +68,20 @@ function manifestSources({ config, log }: DiscoveryModuleOptions): Source[] {
 function kubernetesSources({ config, env, log, metrics }: DiscoveryModuleOptions): KubernetesSource[] {
   const origin = kubernetesOrigin(config, env);
   if (origin === undefined) return [];
-  const resources = [...CORE_RESOURCES, ...ISTIO_RESOURCES];
-  if (config.modules.edgeGateway.enable && origin.mode === 'apiserver') resources.push(...GATEWAY_API_RESOURCES);
-  return [createKubernetesSource({ ...origin, resources, log, metrics })];
+  return [createKubernetesSource({ ...origin, resources: wantedResources(config, origin.mode), log, metrics })];
+}
+
+/** What to read of a cluster: of objects that come in thousands only those that a module uses. */
+export function wantedResources(
+  { modules }: Pick<AgentConfig, 'modules'>,
+  mode: 'apiserver' | 'metaserver',
+): readonly ResourceSpec[] {
+  return [
+    ...CORE_RESOURCES,
+    ...ISTIO_RESOURCES,
+    ...(modules.edgeGateway.enable && mode === 'apiserver' ? GATEWAY_API_RESOURCES : []),
+    ...(modules.edgeCNI.enable ? [PODS, NETWORK_POLICIES] : []),
+  ];
 }
 
 /**

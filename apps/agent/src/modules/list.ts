@@ -1,5 +1,6 @@
 import type { AgentModule } from '../context.ts';
 import { adminModule } from './admin.ts';
+import { cniModule } from './cni.ts';
 import { dnsModule } from './dns.ts';
 import { gatewayModule } from './gateway.ts';
 import { healthChecksModule } from './health-checks.ts';
@@ -8,7 +9,7 @@ import { proxyModule } from './proxy.ts';
 import { socks5Module } from './socks5.ts';
 import { tunnelModule } from './tunnel.ts';
 
-/** All modules, in the order in which they start: what is seen first, names, proxies, the tunnel, then whoever is outside. */
+/** All modules, in the order in which they start: what is seen first, names, proxies, pods, the tunnel, then whoever is outside. */
 export const MODULES: readonly AgentModule[] = [
   adminModule,
   kernelModule,
@@ -16,6 +17,7 @@ export const MODULES: readonly AgentModule[] = [
   proxyModule,
   healthChecksModule,
   socks5Module,
+  cniModule,
   tunnelModule,
   gatewayModule,
 ];
@@ -26,6 +28,7 @@ export const STOP_ORDER: readonly string[] = [
   'gateway',
   'proxy',
   'socks5',
+  'cni',
   'tunnel',
   'dns',
   'kernel',
