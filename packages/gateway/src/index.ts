@@ -1,3 +1,4 @@
+export { protocolOf, saysHttp } from './common/cluster.ts';
 export type { CompileOptions } from './common/context.ts';
 export { subsetLabels } from './common/destination-rule.ts';
 export { compileGateway } from './compile-gateway.ts';

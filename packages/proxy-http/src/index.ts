@@ -6,6 +6,7 @@ export type { ServerConnection } from './h1/server-connection.ts';
 export type { HeaderList } from './headers.ts';
 export { type ClientHello, parseClientHello } from './listen/client-hello.ts';
 export * from './listen/create-http-listener.ts';
+export { peekProtocol } from './listen/peek-protocol.ts';
 export type { ClientInfo } from './message.ts';
 export * from './options.ts';
 export * from './regex/regex.ts';

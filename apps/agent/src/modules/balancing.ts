@@ -1,5 +1,7 @@
 import type { CatalogView, Endpoint, Logger, Service, ServicePort } from '@edgemesh/core';
+import { protocolOf } from '@edgemesh/gateway';
 import { type BalancerPolicy, type CatalogBalancing, createCatalogBalancing, requestKeyOf } from '@edgemesh/lb';
+import type { SessionCookie } from '@edgemesh/proxy-http';
 import type { KernelPick } from '@edgemesh/proxy-l4';
 import { PATH_KINDS, type PathKind } from '@edgemesh/tunnel';
 
@@ -24,6 +26,10 @@ export interface BalancingOptions {
 export interface MeshBalancing extends CatalogBalancing {
   /** How the kernel shall choose for a Service port. */
   kernelPick(service: Service, port: ServicePort): KernelPick;
+  /** Whether the port's policy looks at requests, and somebody reads them. */
+  needsRequests(service: Service, port: ServicePort): boolean;
+  /** The cookie to make for clients that bring none, where the policy hashes by it and gives it a lifetime. */
+  sessionCookie(service: Service, port: ServicePort): SessionCookie | undefined;
   /** Endpoints that a listener falls back to. */
   reserve(service: Service, endpoints: readonly Endpoint[], port: ServicePort): readonly Endpoint[];
   /** All eligible endpoints, the kernel's included. */
@@ -57,10 +63,16 @@ export function createBalancing(options: BalancingOptions): MeshBalancing {
     const here = all.filter((endpoint) => endpoint.nodeName === nodeName);
     return here.length > 0 ? here : all;
   };
+  /** Hashing by what a request says, and gRPC with a rule: its requests share one connection. */
+  const needsRequests = (service: Service, port: ServicePort) => {
+    if (options.readsRequests?.(service, port) !== true) return false;
+    const { policy, rule } = policyOf(service, port);
+    return requestKeyOf(policy.balancer) !== undefined || (rule !== undefined && protocolOf(port) === 'h2');
+  };
   const kernelPick = (service: Service, port: ServicePort) => {
+    if (needsRequests(service, port)) return 'listener';
     const { balancer } = policyOf(service, port).policy;
-    if (requestKeyOf(balancer) === undefined) return kernelPickOf(balancer);
-    return options.readsRequests?.(service, port) ? 'listener' : 'random';
+    return requestKeyOf(balancer) === undefined ? kernelPickOf(balancer) : 'random';
   };
   return {
     ...catalogBalancing,
@@ -75,8 +87,18 @@ export function createBalancing(options: BalancingOptions): MeshBalancing {
     reserve: eligibleAll,
     eligibleAll,
     kernelPick,
+    needsRequests,
+    sessionCookie: (service, port) => sessionCookieOf(policyOf(service, port).policy.balancer),
     conditions: () => conditionsOf(view, policyOf, options),
   };
+}
+
+function sessionCookieOf(policy: BalancerPolicy): SessionCookie | undefined {
+  const plain = policy.kind === 'clientIP' ? policy.otherwise : policy;
+  if (plain?.kind !== 'consistentHash' || plain.key.from !== 'cookie' || plain.key.ttlMs === undefined)
+    return undefined;
+  const { name, path, ttlMs } = plain.key;
+  return { name, ttlMs, ...(path !== undefined && { path }) };
 }
 
 /** 0 is this node, then the paths from best to worst; nodes without a session count as relayed until they have one. */

@@ -43,6 +43,10 @@ export const gatewayModule: AgentModule = {
         balancing,
         dialer: room.dialer,
         destinationRule,
+        sessionCookie: (service, number) => {
+          const port = service.ports.find((p) => p.port === number && p.protocol === 'TCP');
+          return port && balancing.sessionCookie(service, port);
+        },
         secrets: { follow: room.followSecrets },
         log,
         metrics,

@@ -11,6 +11,7 @@ import {
   serviceId,
 } from '@edgemesh/core';
 import { isProxiedService } from '@edgemesh/discovery';
+import { saysHttp } from '@edgemesh/gateway';
 import { DESTINATION_RULE_KIND } from '@edgemesh/lb';
 import type { KernelRules } from '@edgemesh/linux';
 import { createRulePlanner, createServiceProxy, type RuleExclusion, type ServiceProxy } from '@edgemesh/proxy-l4';
@@ -18,6 +19,7 @@ import type { AgentContext, AgentModule, ProxyPart } from '../context.ts';
 import type { Reachability } from '../reachability.ts';
 import { createBalancing, type MeshBalancing } from './balancing.ts';
 import { hasIpv6 } from './kernel.ts';
+import { createRequestProxy } from './requests.ts';
 
 /** Services that no agent may capture: without them neither the node nor the mesh could be repaired. */
 const NEVER_CAPTURED: ReadonlySet<string> = new Set([
@@ -48,6 +50,7 @@ export const proxyModule: AgentModule = {
       locality: config.modules.edgeProxy.locality,
       pathTo: (node) => room.parts.tunnel?.pathTo(node),
       pathsVersion: () => room.reachability.pathsVersion,
+      readsRequests: (_, port) => saysHttp(port),
       log,
       ...(kernel && { servedByKernel: isRoutable }),
     });
@@ -82,13 +85,19 @@ async function startProxy(context: AgentContext, deps: ProxyDeps): Promise<Proxy
   const listeners = kernel
     ? ({ mode: 'mapped', address, ...(otherAddress !== undefined && { otherAddress }) } as const)
     : ({ mode: 'loopback' } as const);
+  const requests = createRequestProxy({
+    ...context,
+    balancing,
+    dialer: deps.dialer,
+    upstream: (...key) => services.upstream(...key),
+  });
   const services = await createServiceProxy(
     {
       listeners,
       include: kernel ? needsListener(context, deps, include) : include,
       udpIdleMs: config.modules.edgeProxy.udpIdleTimeout * 1000,
     },
-    { catalog: view, balancing, dialer: deps.dialer, log, metrics },
+    { catalog: view, balancing, dialer: deps.dialer, takeOver: requests.takeOver, log, metrics },
   );
   const rules = kernel && followRules(context, { ...deps, services, kernel, include });
   await rules?.applied;
@@ -99,6 +108,7 @@ async function startProxy(context: AgentContext, deps: ProxyDeps): Promise<Proxy
     details: () => ({
       mode: kernel ? 'kernel' : 'loopback',
       listeners: services.mappings.length,
+      requests: requests.status,
       problems: services.problems,
       conditions: balancing.conditions(),
       ...(kernel && { kernel: kernel.status }),
@@ -106,6 +116,7 @@ async function startProxy(context: AgentContext, deps: ProxyDeps): Promise<Proxy
     async [Symbol.asyncDispose]() {
       await rules?.stop();
       await services[Symbol.asyncDispose]();
+      await requests[Symbol.asyncDispose]();
     },
   };
 }

@@ -42,6 +42,11 @@ export function l4TargetOf(service: Service, port: ServicePort, subset?: string)
 
 const H2 = new Set(['grpc', 'grpc-web', 'http2', 'h2c', 'kubernetes.io/h2c']);
 
+/** Whether a Service port says of itself that it speaks HTTP, of any version. */
+export function saysHttp(port: Pick<ServicePort, 'name' | 'appProtocol'>): boolean {
+  return protocolOf(port) !== 'auto';
+}
+
 /** How a Service port speaks, by `appProtocol`, then by its name up to the first hyphen (Istio's rule). */
 export function protocolOf(port: Pick<ServicePort, 'name' | 'appProtocol'>): ClusterRef['protocol'] {
   const word = (port.appProtocol ?? portPrefix(port.name)).toLowerCase();

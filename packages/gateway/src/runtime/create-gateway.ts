@@ -20,6 +20,7 @@ import {
   createHttpProxy,
   type ForwardingOptions,
   type HttpLimits,
+  type SessionCookie,
 } from '@edgemesh/proxy-http';
 import { type Balancing, createConnectionBudget, createServiceProxy, type Upstream } from '@edgemesh/proxy-l4';
 import type { CompileOptions } from '../common/context.ts';
@@ -54,6 +55,8 @@ export interface GatewayDeps {
   readonly balancing: Balancing;
   /** Reaches endpoints: the local kernel, the tunnel, or both. */
   readonly dialer: Dialer;
+  /** The cookie that keeps clients of a Service port at their endpoint, where one shall be made for clients without it. */
+  readonly sessionCookie?: (service: Service, port: number) => SessionCookie | undefined;
   /** The DestinationRule that binds to a Service. */
   readonly destinationRule?: (service: Service, catalog: Catalog) => KubeObject | undefined;
   /** Told which Secrets must be in the catalog. */
@@ -164,6 +167,10 @@ class RunningGateway implements Gateway {
       routes: () => ({ virtualHosts: [] }),
       upstreams: {
         pickEndpoint: (cluster, flow, exclude) => upstreamOf(cluster).pick(flow, exclude),
+        sessionCookie: (cluster) => {
+          const service = this.deps.view.current.services.get(cluster.service);
+          return service && this.deps.sessionCookie?.(service, cluster.port);
+        },
         report: (cluster, endpoint, outcome) => upstreamOf(cluster).report?.(endpoint, outcome),
         begin: (cluster, endpoint) => upstreamOf(cluster).begin?.(endpoint),
         end: (cluster, endpoint) => upstreamOf(cluster).end?.(endpoint),
