@@ -3,7 +3,7 @@ import { eligibleEndpoints } from '@edgemesh/lb';
 import { makeEndpoint } from '@edgemesh/testkit/conformance';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createRulePlanner, type PlanContext, planRules } from './plan-rules.ts';
+import { createRulePlanner, MAX_ROUND_ROBIN_SERVICES, type PlanContext, planRules } from './plan-rules.ts';
 import type { ServiceRule } from './rules.ts';
 
 const service = (more: Partial<Service> = {}): Service => ({
@@ -326,5 +326,16 @@ describe('the plan of kernel rules', () => {
         }
       }),
     );
+  });
+
+  it('takes turns in small clusters, and chooses at random in large ones', () => {
+    const planner = createRulePlanner(context({ pickOf: () => 'roundRobin' }));
+    const one = catalog([near, far], service());
+    const many = Array.from({ length: MAX_ROUND_ROBIN_SERVICES + 1 }, (_, i) => service({ id: `shop/s${i}` }));
+    const kinds = (of: Catalog) => new Set(planner.plan(of).rules.map(({ pick }) => pick.kind));
+    expect(kinds(one)).toEqual(new Set(['roundRobin']));
+    expect(kinds(catalog([near, far], service(), ...many))).toEqual(new Set(['random']));
+    expect(kinds(catalog([near, far], service(), ...many.slice(50)))).toEqual(new Set(['random']));
+    expect(kinds(one)).toEqual(new Set(['roundRobin']));
   });
 });

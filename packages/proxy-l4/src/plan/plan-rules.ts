@@ -28,7 +28,10 @@ export interface PlanContext {
   eligible(service: Service, endpoints: readonly Endpoint[], port: ServicePort): readonly Endpoint[];
   /** False: not our business, leave it to whoever comes after us. */
   filter(service: Service): boolean;
-  /** Default `random`. ClientIP affinity of the Service wins over `random` and `roundRobin`. */
+  /**
+   * Default `random`. ClientIP affinity of the Service wins over `random` and `roundRobin`; with more than
+   * {@link MAX_ROUND_ROBIN_SERVICES} Services, `roundRobin` is `random`.
+   */
   pickOf?(service: Service, port: ServicePort): KernelPick;
   readonly exclusions: readonly RuleExclusion[];
   /** Leave what the kernel can do alone to whoever comes after us (kube-proxy): rules only where the agent is needed. */
@@ -36,6 +39,12 @@ export interface PlanContext {
   /** Masquerade ClusterIP traffic too, where pods' answers would not come back through this node. Default false. */
   readonly masqueradeAll?: boolean;
 }
+
+/**
+ * Taking turns needs a chain with a counter for each Service port, and nft takes tens of seconds to load 10,000 of those; chains for
+ * random choice are shared by all. In a cluster beyond this size nobody counts turns, and kube-proxy chooses at random anyway.
+ */
+export const MAX_ROUND_ROBIN_SERVICES = 1_000;
 
 /** The kernel's part of all Services. Pure and deterministic: the order of events that made the catalog does not matter. */
 export function planRules(catalog: Catalog, context: PlanContext): RulesPlan {
@@ -56,15 +65,27 @@ interface Remembered {
 /** Creates a planner. Make another one when anything changes that the context's functions look at (nodes, reachability, policies). */
 export function createRulePlanner(context: PlanContext): RulePlanner {
   let memory = new Map<ServiceId, Remembered>();
+  const atRandom: PlanContext = {
+    ...context,
+    pickOf: (service, port) => (context.pickOf?.(service, port) === 'listener' ? 'listener' : 'random'),
+  };
+  let many = false;
   return {
     plan(catalog) {
+      // Back only well below the limit: a cluster at the limit must not change all rules with each Service.
+      const limit = many ? MAX_ROUND_ROBIN_SERVICES * 0.9 : MAX_ROUND_ROBIN_SERVICES;
+      if (many !== catalog.services.size > limit) {
+        many = !many;
+        memory.clear();
+      }
+      const how = many ? atRandom : context;
       const next = new Map<ServiceId, Remembered>();
       for (const id of [...catalog.services.keys()].sort()) {
         const service = catalog.services.get(id) as Service;
         const endpoints = catalog.endpoints.get(id);
         const before = memory.get(id);
         const same = before !== undefined && before.service === service && before.endpoints === endpoints;
-        next.set(id, same ? before : { service, endpoints, rules: planService(service, endpoints ?? [], context) });
+        next.set(id, same ? before : { service, endpoints, rules: planService(service, endpoints ?? [], how) });
       }
       memory = next;
       return {
