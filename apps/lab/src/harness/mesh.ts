@@ -99,6 +99,9 @@ export interface Mesh extends AsyncDisposable {
   readonly folder: string;
   /** Arguments of Node that run the agent's other commands. */
   readonly agentCommand: readonly string[];
+  /** Arguments of Node that run the CNI plugin, and a backend. */
+  readonly cniCommand: readonly string[];
+  readonly backendCommand: readonly string[];
   host(name: string): LabMachine;
   server(host: string, options?: { readonly secret?: string; readonly args?: readonly string[] }): Promise<LabProcess>;
   agent(host: string, options?: AgentOptions): Promise<MeshAgent>;
@@ -116,6 +119,8 @@ export async function createMesh(plan: LabPlan): Promise<Mesh> {
     lab,
     folder,
     agentCommand: [app('agent')],
+    cniCommand: [app('cni')],
+    backendCommand: [app('demo', 'backend')],
     host: (name) => lab.host(name),
     server: (host, options) => startServer(lab.host(host), folder, options),
     agent: (host, options) => startAgent(lab.host(host), folder, options),

@@ -1,4 +1,4 @@
-import { execCommand, type LabMachine, mustExec, spawnProcess } from '@edgemesh/testkit/netns';
+import { execCommand, type LabMachine, type LabProcess, mustExec, spawnProcess } from '@edgemesh/testkit/netns';
 
 /** Where pods of every node live, as docker would place them: the same everywhere. */
 export const POD_GATEWAY = '172.17.0.1';
@@ -29,7 +29,6 @@ export async function startPod(
   const holder = node.spawn('unshare', ['-n', 'sh', '-c', 'echo ready; exec sleep 100000']);
   await holder.waitForLine('ready');
   const link = `v${address.split('.').slice(2).join('x')}`;
-  const inside = ['-t', String(holder.pid), '-n', '-m'];
   await node.must('sh', [
     '-ec',
     `ip link add ${link} type veth peer name eth0 netns ${holder.pid}
@@ -37,11 +36,17 @@ export async function startPod(
      bridge link set dev ${link} hairpin on`,
   ]);
   await mustExec('nsenter', [
-    ...inside,
+    ...insideOf(holder),
     'sh',
     '-ec',
     `ip link set lo up; ip addr add ${address}/${prefix} dev eth0; ip link set eth0 up; ip route add default via ${gateway}`,
   ]);
+  return machineIn(node, name, holder);
+}
+
+/** The namespace that a process of the node holds, as a machine of its own; what it runs ends with the holder. */
+export function machineIn(node: LabMachine, name: string, holder: LabProcess): LabMachine {
+  const inside = insideOf(holder);
   return {
     ...node,
     name,
@@ -69,3 +74,5 @@ export async function startPod(
     },
   };
 }
+
+const insideOf = (holder: LabProcess) => ['-t', String(holder.pid), '-n', '-m'];

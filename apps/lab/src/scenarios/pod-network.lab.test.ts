@@ -1,0 +1,155 @@
+import { type LabMachine, pollUntil } from '@edgemesh/testkit/netns';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { curl } from '../harness/clients.ts';
+import { type CniPod, serveInPod, startCniPod } from '../harness/cni-pods.ts';
+import { writeManifests } from '../harness/manifests.ts';
+import { createMesh, type Mesh, type MeshAgent } from '../harness/mesh.ts';
+import { clusterIP, makeNode, makeService } from '../harness/objects.ts';
+
+const NODES = ['a', 'b', 'neighbour', 'off'] as const;
+const range = (name: (typeof NODES)[number]) => `10.244.${NODES.indexOf(name) + 1}.0/24`;
+const SERVICE_IP = '10.96.7.1';
+const on = { edgeCNI: { enable: true, meshCIDRConfig: { edgeCIDR: ['10.244.0.0/16'] } } };
+
+async function pings(from: LabMachine, address: string, ...more: string[]): Promise<boolean> {
+  const { code } = await from.exec('ping', ['-c', '1', '-W', '1', ...more, address]);
+  return code === 0;
+}
+
+/** Everything that the pod network makes in a node's kernel, and the socket of the probe. */
+async function traces(machine: LabMachine): Promise<string> {
+  const commands = [
+    'ip -o link | grep -oE "edgemesh-tun|emcni0"',
+    'ip -4 route show table all proto 94',
+    'ip -6 route show table all proto 94',
+    'nft list tables | grep -E "edgemesh_(cni|policy)"',
+    'ss -Huln sport = :20006',
+  ];
+  return (await machine.exec('sh', ['-c', commands.join('; ')])).stdout;
+}
+
+describe('pods on nodes behind two NATs that cannot be punched', () => {
+  let mesh: Mesh;
+  let a: MeshAgent;
+  let b: MeshAgent;
+  let off: MeshAgent;
+  let podA: CniPod;
+  let podB: CniPod;
+
+  beforeAll(async () => {
+    mesh = await createMesh({
+      hosts: {
+        a: { lan: 'home', dns: ['169.254.96.16'] },
+        neighbour: { lan: 'home' },
+        b: { lan: 'office' },
+        off: { lan: 'office' },
+        server: { lan: 'internet' },
+      },
+      routers: { 'nat-a': { lan: 'home' }, 'nat-b': { lan: 'office' } },
+    });
+    await mesh.server('server');
+    const objects = NODES.map((name) => makeNode(name, mesh.host(name).address(), { podCIDR: range(name) }));
+    const relays = [mesh.host('server').address()];
+    const start = (name: string, modules: object) =>
+      mesh.agent(name, { objects, relays, tunnel: { holePunch: 'off' }, modules: { ...modules } });
+    [a, b, , off] = await Promise.all([start('a', on), start('b', on), start('neighbour', on), start('off', {})]);
+    [podA, podB] = await Promise.all([startCniPod(mesh, a, 'pod-a'), startCniPod(mesh, b, 'pod-b')]);
+    await Promise.all([serveInPod(mesh, podA, 'a'), serveInPod(mesh, podB, 'b')]);
+  }, 60_000);
+  afterAll(() => mesh?.[Symbol.asyncDispose]());
+
+  it('reach each other by address, both ways', async () => {
+    expect([podA.address, podB.address].map((ip) => ip.replace(/\d+$/, '0/24'))).toEqual([range('a'), range('b')]);
+    await pollUntil(() => pings(podA.machine, podB.address), { timeoutMs: 10_000, what: 'a to b' });
+    await pollUntil(() => pings(podB.machine, podA.address), { timeoutMs: 10_000, what: 'b to a' });
+    expect((await curl(podA.machine, `http://${podB.address}:8080/`)).body).toContain('hello from b');
+    expect((await curl(podB.machine, `http://${podA.address}:8080/`)).body).toContain('hello from a');
+    await a.until('path relayed', (s) => s.peers.some((p) => p.node === 'b' && p.path === 'relayed'));
+  });
+
+  it('send packets as large as the uplink takes, and much data', async () => {
+    expect(await pings(podA.machine, podB.address, '-M', 'do', '-s', '1472')).toBe(true);
+    expect(await pings(podA.machine, podB.address, '-M', 'do', '-s', '1473')).toBe(false);
+    const url = `http://${podB.address}:8080/bytes/20000000`;
+    const { body, status } = await curl(podA.machine, url, '-o', '/dev/null', '-w', '%{size_download}');
+    expect(`${body}${status}`).toContain('20000000');
+  });
+
+  it('reach a ClusterIP with an endpoint on the other node', async () => {
+    const service = makeService({
+      name: 'web',
+      spec: clusterIP(SERVICE_IP),
+      ports: [{ name: 'http', port: 80, targetPort: 8080 }],
+      endpoints: [{ address: podB.address, node: 'b' }],
+    });
+    for (const agent of [a, b]) await writeManifests(agent.manifestDir, { web: service });
+    const fetched = async () => (await curl(podA.machine, `http://${SERVICE_IP}/`, '--max-time', '2')).body;
+    await pollUntil(async () => (await fetched()).includes('hello from b'), { timeoutMs: 10_000, what: 'the Service' });
+  });
+
+  it('are shielded by NetworkPolicy', async () => {
+    const meta = { namespace: 'default', labels: { app: 'web' } };
+    const shield = [
+      { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'default' } },
+      {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { ...meta, name: 'pod-b' },
+        spec: { nodeName: 'b', containers: [] },
+        status: { phase: 'Running', podIP: podB.address, podIPs: [{ ip: podB.address }] },
+      },
+      {
+        apiVersion: 'networking.k8s.io/v1',
+        kind: 'NetworkPolicy',
+        metadata: { namespace: 'default', name: 'http-only' },
+        spec: { podSelector: { matchLabels: meta.labels }, ingress: [{ ports: [{ protocol: 'TCP', port: 8080 }] }] },
+      },
+    ];
+    await writeManifests(b.manifestDir, { shield });
+    const pinged = () => pings(podA.machine, podB.address);
+    await pollUntil(async () => !(await pinged()), { timeoutMs: 10_000, what: 'the policy holds' });
+    expect((await curl(podA.machine, `http://${podB.address}:8080/`)).body).toContain('hello from b');
+    await writeManifests(b.manifestDir, { shield: shield.slice(0, 2) });
+    await pollUntil(pinged, { timeoutMs: 10_000, what: 'the policy is gone' });
+  });
+
+  it('go straight to a node of the same LAN once it has proved itself', async () => {
+    const straight = `via ${mesh.host('neighbour').address()}`;
+    const route = () => a.machine.must('ip', ['route', 'show', range('neighbour')]);
+    await pollUntil(async () => (await route()).includes(straight), { timeoutMs: 10_000, what: 'a direct route' });
+    expect(await pings(podA.machine, range('neighbour').replace('0/24', '1'))).toBe(true);
+    const { details } = await a.status();
+    expect(details?.cni).toMatchObject({
+      own: [range('a')],
+      paths: expect.arrayContaining([
+        { node: 'b', cidr: range('b'), kind: 'tunnel' },
+        { node: 'neighbour', cidr: range('neighbour'), kind: 'lan', gateway: mesh.host('neighbour').address() },
+      ]),
+      mtu: 1_500,
+      tun: { name: 'edgemesh-tun' },
+      policies: { isolatedPods: 0 },
+    });
+  });
+
+  it('are no business of a node where the pod network is off', async () => {
+    expect(await traces(off.machine)).toBe('');
+    expect((await off.status()).details).not.toHaveProperty('cni');
+    expect(await pings(podA.machine, range('off').replace('0/24', '2'))).toBe(false);
+    await pollUntil(() => a.process.lines.some((line) => line.includes('edgeCNI.enable is false there')), {
+      timeoutMs: 10_000,
+      what: 'the refusal',
+    });
+  });
+
+  it('leave nothing behind: neither a clean stop nor cleanup after a kill', async () => {
+    await podA.remove();
+    expect(await a.process.kill('SIGTERM')).toBe(0);
+    // The bridge belongs to the pods, which outlive an agent.
+    expect((await traces(a.machine)).trim()).toBe('emcni0');
+    expect(await traces(b.machine)).toMatch(/emcni0[\s\S]*edgemesh_policy/);
+    await b.process.kill('SIGKILL');
+    const { code, stdout } = await b.machine.exec(process.execPath, [...mesh.agentCommand, 'cleanup']);
+    expect(stdout).toContain('bridge emcni0: removed');
+    expect({ code, left: await traces(b.machine) }).toEqual({ code: 0, left: '' });
+  });
+});
