@@ -53,6 +53,8 @@ export interface Reachability extends Disposable {
   isRoutable(place: Place): boolean;
   /** Follows the paths of a tunnel until the signal aborts. */
   follow(tunnel: Pick<Tunnel, 'pathTo' | 'onTransition'>, signal: AbortSignal): void;
+  /** Grows when answers may differ from earlier ones. */
+  readonly version: number;
   /** Grows with every change of a path to any node. */
   readonly pathsVersion: number;
   /** Calls back when answers may differ from earlier ones. Returns the unsubscribe function. */
@@ -81,6 +83,7 @@ class KernelReachability implements Reachability {
   #routesText = '';
   #problem: string | undefined;
   #pathsVersion = 0;
+  #version = 0;
 
   constructor(options: ReachabilityOptions) {
     this.#options = options;
@@ -139,6 +142,10 @@ class KernelReachability implements Reachability {
     });
   }
 
+  get version(): number {
+    return this.#version;
+  }
+
   get pathsVersion(): number {
     return this.#pathsVersion;
   }
@@ -158,6 +165,7 @@ class KernelReachability implements Reachability {
   }
 
   #changed(): void {
+    this.#version++;
     this.#memo.clear();
     this.#shared.clear();
     for (const listener of this.#listeners) listener();

@@ -127,11 +127,34 @@ function needsListener(
   { balancing, reachability }: ProxyDeps,
   include: (service: Service) => boolean,
 ): (service: Service) => boolean {
-  const isFar = (endpoint: Endpoint) => !reachability.isRoutable(endpoint);
-  return (service) =>
-    include(service) &&
-    (service.ports.some((port) => balancing.kernelPick(service, port) === 'listener') ||
-      (view.current.endpoints.get(service.id)?.some(isFar) ?? false));
+  const hasFar = memoized(
+    (endpoints: readonly Endpoint[]) => endpoints.some((endpoint) => !reachability.isRoutable(endpoint)),
+    () => reachability.version,
+  );
+  return (service) => {
+    if (!include(service)) return false;
+    if (service.ports.some((port) => balancing.kernelPick(service, port) === 'listener')) return true;
+    const endpoints = view.current.endpoints.get(service.id);
+    return endpoints !== undefined && hasFar(endpoints);
+  };
+}
+
+/** Remembers answers per immutable object, as long as the version stays: most of 10,000 Services stay as they are. */
+function memoized<K extends object, V>(compute: (key: K) => V, version: () => number = () => 0): (key: K) => V {
+  let memory = new WeakMap<K, V>();
+  let seen = version();
+  return (key) => {
+    if (seen !== version()) {
+      seen = version();
+      memory = new WeakMap();
+    }
+    let value = memory.get(key);
+    if (value === undefined) {
+      value = compute(key);
+      memory.set(key, value);
+    }
+    return value;
+  };
 }
 
 interface RulesDeps {
@@ -203,14 +226,16 @@ function followRules(
 /** The /16 and /112 ranges in which ClusterIPs are: few, and close to what clusters are given. */
 export function serviceRanges(services: Iterable<Pick<Service, 'clusterIPs'>>): string[] {
   const ranges = new Set<string>();
-  for (const { clusterIPs } of services) {
-    for (const ip of clusterIPs) {
-      const range = parseCidr(`${ip}/${ip.includes(':') ? 112 : 16}`);
-      if (range !== undefined) ranges.add(formatCidr(range));
-    }
-  }
+  for (const { clusterIPs } of services) for (const range of rangesOf(clusterIPs)) ranges.add(range);
   return [...ranges].sort();
 }
+
+const rangesOf = memoized((clusterIPs: readonly string[]): readonly string[] =>
+  clusterIPs.flatMap((ip) => {
+    const range = parseCidr(`${ip}/${ip.includes(':') ? 112 : 16}`);
+    return range === undefined ? [] : formatCidr(range);
+  }),
+);
 
 function planContext({ config, nodeName }: AgentContext, { services, balancing, include, reachability }: RulesDeps) {
   const keyOf = (id: string, portName: string, protocol: string, family: number) =>
