@@ -103,22 +103,19 @@ describe.skipIf(missing !== undefined)('the plugin on one host', () => {
     expect(await leases()).toHaveLength(2);
   });
 
-  it.each(['0.3.1', '0.4.0', '1.0.0'])(
-    'speaks version %s, chained with the tuning plugin',
-    async (version) => {
-      const runtime = runtimeWith(
-        { ipam: { ranges } },
-        [{ type: 'tuning', sysctl: { 'net.core.somaxconn': '500' } }],
-        version,
-      );
-      const pod = await runtime.add('old');
-      expect(pod.result.cniVersion).toBe(version);
-      expect(pod.result.ips[0]?.version).toBe(version === '1.0.0' ? undefined : '4');
-      if (version !== '0.3.1') await runtime.check('old');
-      await runtime.remove('old');
-      expect(await leases()).toEqual([]);
-    },
-  );
+  it.each(['0.3.1', '0.4.0', '1.0.0'])('speaks version %s, chained with the tuning plugin', async (version) => {
+    const runtime = runtimeWith(
+      { ipam: { ranges } },
+      [{ type: 'tuning', sysctl: { 'net.core.somaxconn': '500' } }],
+      version,
+    );
+    const pod = await runtime.add('old');
+    expect(pod.result.cniVersion).toBe(version);
+    expect(pod.result.ips[0]?.version).toBe(version === '1.0.0' ? undefined : '4');
+    if (version !== '0.3.1') await runtime.check('old');
+    await runtime.remove('old');
+    expect(await leases()).toEqual([]);
+  });
 
   it('notices in CHECK what was changed behind its back', async () => {
     const runtime = runtimeWith({ ipam: { ranges } });

@@ -13,7 +13,7 @@ export {
 } from './options.ts';
 export type { PathTransition } from './paths/machine.ts';
 export type { NatKind } from './punch/nat-kind.ts';
-export { type PunchOptions, punchDefaults } from './punch/puncher.ts';
+export { type PunchOptions, punchDefaults } from './punch/punch-options.ts';
 export type { RelayStatus } from './relay/service.ts';
 export { createRelayServer, type RelayServer, type RelayServerOptions } from './relay-server.ts';
 export { readMeshSecrets, readSecretFile } from './secret-file.ts';

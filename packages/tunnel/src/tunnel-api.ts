@@ -3,7 +3,7 @@ import type { ControlPlaneOptions, ManagedControlPlane } from './control/index.t
 import type { PathOptions, RelayLimits } from './options.ts';
 import type { PathTransition } from './paths/machine.ts';
 import type { NatKind } from './punch/nat-kind.ts';
-import type { PunchOptions } from './punch/puncher.ts';
+import type { PunchOptions } from './punch/punch-options.ts';
 import type { RelayStatus } from './relay/service.ts';
 import type { SessionOptions } from './session/index.ts';
 import type { InboundHandler, PathKind, PeerStatus, RelayState, SocketAddress } from './types.ts';

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { type KubeObject, noMetrics, type Service, silentLogger } from '@edgemesh/core';
 import { saysHttp } from '@edgemesh/gateway';
 import { DESTINATION_RULE_KIND } from '@edgemesh/lb';
-import { createLocalDialer, createServiceProxy } from '@edgemesh/proxy-l4';
+import { createLocalDialer, createServiceProxy, type ServiceProxy } from '@edgemesh/proxy-l4';
 import { makeEndpoint } from '@edgemesh/testkit/conformance';
 import { describe, expect, it } from 'vitest';
 import { testCatalog, testService } from '../testing/catalog.ts';
@@ -47,8 +47,9 @@ async function setup(port: Partial<Service['ports'][number]>, clusterIP: string)
   });
   const dialer = createLocalDialer();
   const common = { log: silentLogger, metrics: noMetrics };
+  const services: { proxy?: ServiceProxy } = {};
   const requests = stack.use(
-    createRequestProxy({ view, balancing, dialer, ...common, upstream: (...key) => proxy.upstream(...key) }),
+    createRequestProxy({ view, balancing, dialer, ...common, upstream: (...key) => services.proxy?.upstream(...key) }),
   );
   const proxy = stack.use(
     await createServiceProxy(
@@ -56,6 +57,7 @@ async function setup(port: Partial<Service['ports'][number]>, clusterIP: string)
       { catalog: view, balancing, dialer, takeOver: requests.takeOver },
     ),
   );
+  services.proxy = proxy;
   expect(proxy.problems).toEqual([]);
   const rule = (loadBalancer: unknown) =>
     view.objects(DESTINATION_RULE_KIND, {

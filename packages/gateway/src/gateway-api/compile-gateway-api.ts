@@ -10,6 +10,7 @@ import { readRules } from './http-rules.ts';
 import { GATEWAY_GROUP, type Listener, type RouteKind } from './listener.ts';
 import { placeListeners } from './place-listeners.ts';
 import type { RankedRoute } from './precedence.ts';
+import type { RouteWork } from './route-work.ts';
 import { condition, Verdict } from './status.ts';
 
 /** Controller of GatewayClasses, where the options name no other. */
@@ -41,22 +42,6 @@ export function compileGatewayApi(context: CompileContext, drafts: PortDrafts): 
 
 function objectsOf(context: CompileContext, kind: string): KubeObject[] {
   return [...(context.catalog.objects.get(`${kind}.${GATEWAY_GROUP}`)?.values() ?? [])].sort(byAge);
-}
-
-/** What routes bring to listeners. */
-export interface RouteWork {
-  readonly context: CompileContext;
-  readonly controller: string;
-  /** By listener and hostname. */
-  readonly http: Map<Listener, Map<string, RankedRoute[]>>;
-  readonly l4: Map<Listener, L4Route[]>;
-}
-
-/** The first rule of a TLS, TCP or UDP route, at a listener. */
-export interface L4Route {
-  readonly owner: KubeObject;
-  readonly hosts: readonly string[];
-  readonly backends: ReturnType<typeof readL4Backends>;
 }
 
 function readRoute(

@@ -1,8 +1,8 @@
 import type { PortDrafts, PortWish, Refusal } from '../common/port-drafts.ts';
 import { objectName } from '../read/conditions.ts';
-import type { RouteWork } from './compile-gateway-api.ts';
 import type { GatewayState } from './gateway.ts';
 import type { Listener } from './listener.ts';
+import type { RouteWork } from './route-work.ts';
 import { virtualHostsOf } from './virtual-hosts.ts';
 
 /** Gives every valid listener its port, with the routes attached to it. Oldest Gateways first. */

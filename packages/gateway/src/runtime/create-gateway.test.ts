@@ -2,7 +2,7 @@ import { createSocket } from 'node:dgram';
 import { connect as connectHttp2 } from 'node:http2';
 import { Agent as HttpsAgent } from 'node:https';
 import { createServer as createNetServer } from 'node:net';
-import { connect as connectTls } from 'node:tls';
+import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 import { createLocalDialer } from '@edgemesh/proxy-l4';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { catalogOf, endpointOf, serviceOf, viewOf } from '../testing/catalog.ts';
@@ -316,7 +316,13 @@ describe('TLS', () => {
     expect(seen.subarray(0, 4).toString()).toBe('tcp:');
     const text = await new Promise<string>((resolve, reject) => {
       const socket = connectTls(
-        { port: end, host: '127.0.0.1', servername: 'one.test', ca: first.cert, allowHalfOpen: true },
+        {
+          port: end,
+          host: '127.0.0.1',
+          servername: 'one.test',
+          ca: first.cert,
+          allowHalfOpen: true,
+        } as ConnectionOptions,
         () => socket.end('quiet'),
       );
       let got = '';

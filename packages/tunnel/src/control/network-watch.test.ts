@@ -3,7 +3,12 @@ import { describe, expect, it } from 'vitest';
 import { NetworkWatch } from './network-watch.ts';
 import type { InterfaceAddress } from './own-addresses.ts';
 
-const address = (name: string, host: string): InterfaceAddress => ({ interface: name, host, cidr: `${host}/24` });
+const address = (name: string, host: string): InterfaceAddress => ({
+  interface: name,
+  host,
+  cidr: `${host}/24`,
+  loopback: false,
+});
 
 describe('the watch over the own network', () => {
   it('tells of addresses that come and go, and of nothing else', () => {

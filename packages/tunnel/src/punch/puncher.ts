@@ -5,36 +5,10 @@ import type { ControlPlane, NodeRecord, SocketAddress } from '../types.ts';
 import { type MappedPorts, mapPorts } from './mappings.ts';
 import { encodeHolePunch } from './messages.ts';
 import type { NatKind } from './nat-kind.ts';
+import type { PunchOptions } from './punch-options.ts';
 import { addressesIn, encodeConnect, PUNCH_CONNECT, PUNCH_SYNC, PunchResponder } from './responder.ts';
 import { type Opened, openSimultaneously } from './simultaneous-open.ts';
 import { answerTime, comparePeerClock, momentAfterSync, waitUntil } from './timing.ts';
-
-export interface PunchOptions {
-  /** Time for the simultaneous open after SYNC, in milliseconds: three transmissions of a SYN. */
-  readonly openTimeoutMs: number;
-  /** Punches that peers may have under way here at one time. */
-  readonly maxInbound: number;
-  /** Resets after which the ports are given up: the NAT that passed the reset on blocks them for some time. */
-  readonly maxRefusals: number;
-  /** Ports that are tried at once against NATs that reset; up to 16, as one message names no more. */
-  readonly burst: number;
-  /** How often that is tried in one punch. */
-  readonly bursts: number;
-  /** Time between two SYNs of a burst, in milliseconds: half the time that a packet needs from NAT to NAT on a LAN. */
-  readonly burstSpacingMs: number;
-  /** Time for a burst, in milliseconds: a round trip over a bad mobile link. */
-  readonly burstTimeoutMs: number;
-}
-
-export const punchDefaults: PunchOptions = {
-  openTimeoutMs: 5_000,
-  maxInbound: 32,
-  maxRefusals: 4,
-  burst: 16,
-  bursts: 8,
-  burstSpacingMs: 0.1,
-  burstTimeoutMs: 1_000,
-};
 
 export interface PuncherDeps {
   readonly control: Pick<ControlPlane, 'request' | 'handle' | 'relays'>;

@@ -6,7 +6,7 @@ import { TunnelError } from '../errors.ts';
 import type { ControlRpc, SocketAddress } from '../types.ts';
 import type { MappedPorts } from './mappings.ts';
 import { decodeHolePunch, encodeHolePunch } from './messages.ts';
-import type { PunchOptions } from './puncher.ts';
+import type { PunchOptions } from './punch-options.ts';
 import { openSimultaneously } from './simultaneous-open.ts';
 import { waitUntil } from './timing.ts';
 

@@ -45,7 +45,7 @@ function fakeLink(peerId: string, rttMs: number): FakeLink {
   const { promise, resolve } = Promise.withResolvers<string>();
   const connection = { abort: () => resolve('aborted') } as unknown as Link['connection'];
   const facts = { peerId, nodeName: peerId, address: undefined, relay: true, observed: '', connection };
-  return { ...facts, rttMs, closed: promise, lose: resolve };
+  return { ...facts, rttMs, closed: promise, lose: resolve, probe: () => undefined };
 }
 
 const relay = (host: string, nodeName = host) => ({ nodeName, addresses: [{ host, port: 1 }] });
