@@ -157,6 +157,23 @@ describe('the pod network', () => {
     expect(written.map((frame) => frame.length - FRAME_HEADER_BYTES - 28)).toEqual([100, 100, 50]);
   });
 
+  it('ends the channels of others with itself, once, so that they open new ones', async () => {
+    const { network } = await rig([me, node('far', ['10.244.2.0/24'])]);
+    const told: (string | undefined)[] = [];
+    const open = () => {
+      const channel = network.accept('far');
+      if (channel instanceof MeshError) throw channel;
+      channel.attach({ message: () => undefined, closed: (error) => told.push(error?.code) });
+      return channel;
+    };
+    const [left, stays] = [open(), open()];
+    left.close();
+    left.close();
+    await network[Symbol.asyncDispose]();
+    stays.close();
+    expect(told).toEqual([undefined, 'shutdown']);
+  });
+
   it('follows nodes that come and go, and stops believing those that went', async () => {
     const { network, clock, change, applied, written, channels, feed } = await rig([me]);
     await change([me, node('far', ['10.244.2.0/24'])]);

@@ -1,4 +1,4 @@
-import { type Clock, type Datagrams, type Logger, MeshError } from '@edgemesh/core';
+import { type Clock, type DatagramSink, type Datagrams, type Logger, MeshError } from '@edgemesh/core';
 import { NETWORK_DEFAULTS } from '../options.ts';
 import { inspectFrame } from '../packets/inspect.ts';
 import { be16, destinationAt, FRAME_HEADER_BYTES, IP, sourceAt, versionOf } from '../packets/layout.ts';
@@ -23,6 +23,8 @@ export interface PumpDeps {
 export class PacketPump {
   readonly #deps: PumpDeps;
   readonly #peers = new Map<string, PeerChannel>();
+  /** Channels on which nodes send to us. */
+  readonly #accepted = new Set<DatagramSink>();
   #routes = new RangeMap<PeerChannel>([]);
   #local = new RangeSet([]);
   #gateways = new RangeSet([]);
@@ -122,10 +124,11 @@ export class PacketPump {
       const message = `node ${nodeName} has no pod ranges here: it may send no packets yet`;
       return new MeshError('forbidden', message, { retryable: true });
     }
-    let sink: Parameters<Datagrams['attach']>[0] | undefined;
+    let sink: DatagramSink | undefined;
     return {
-      attach(given) {
+      attach: (given) => {
         sink = given;
+        this.#accepted.add(given);
       },
       send: (frame) => {
         this.#fromNode(nodeName, frame);
@@ -134,7 +137,7 @@ export class PacketPump {
       close: (error) => {
         const told = sink;
         sink = undefined;
-        told?.closed(error);
+        if (told !== undefined && this.#accepted.delete(told)) told.closed(error);
       },
     };
   }
@@ -163,6 +166,11 @@ export class PacketPump {
     this.#closed = true;
     for (const peer of this.#peers.values()) peer.close();
     this.#peers.clear();
+    // Whoever sends must open another channel, or sends into nowhere when the pod network starts again.
+    const error = new MeshError('shutdown', 'the pod network is stopping', { retryable: true });
+    const accepted = [...this.#accepted];
+    this.#accepted.clear();
+    for (const sink of accepted) sink.closed(error);
     this.#routes = new RangeMap([]);
   }
 }
