@@ -141,12 +141,27 @@ describe('pods on nodes behind two NATs that cannot be punched', () => {
     });
   });
 
+  it('are connected again after somebody removed the device', async () => {
+    const device = async () => (await a.machine.must('ip', ['-o', 'link', 'show', 'edgemesh-tun'])).split(':')[0];
+    const before = await device();
+    await a.machine.must('ip', ['link', 'del', 'edgemesh-tun']);
+    await a.until('pods reach each other', () => pings(podA.machine, podB.address), 15_000);
+    expect(await device()).not.toBe(before);
+    await a.until('cni is ready', (s) => s.modules.some(({ name, state }) => name === 'cni' && state === 'ready'));
+  });
+
+  it('keep their network when the agent is killed and comes back', async () => {
+    await b.process.kill('SIGKILL');
+    await b.restart();
+    await pollUntil(() => pings(podA.machine, podB.address), { timeoutMs: 20_000, what: 'a to b again' });
+  });
+
   it('leave nothing behind: neither a clean stop nor cleanup after a kill', async () => {
     await podA.remove();
     expect(await a.process.kill('SIGTERM')).toBe(0);
     // The bridge belongs to the pods, which outlive an agent.
     expect((await traces(a.machine)).trim()).toBe('emcni0');
-    expect(await traces(b.machine)).toMatch(/emcni0[\s\S]*edgemesh_policy/);
+    expect(await traces(b.machine)).toMatch(/emcni0[\s\S]*edgemesh_policy[\s\S]*:20006/);
     await b.process.kill('SIGKILL');
     const { code, stdout } = await b.machine.exec(process.execPath, [...mesh.agentCommand, 'cleanup']);
     expect(stdout).toContain('bridge emcni0: removed');
