@@ -11,4 +11,3 @@ export * from './options.ts';
 export * from './runtime/addresses.ts';
 export * from './runtime/create-gateway.ts';
 export type { GatewayStatus } from './runtime/status.ts';
-export * from './tls/client-hello.ts';

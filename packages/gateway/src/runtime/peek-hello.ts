@@ -1,10 +1,10 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '@edgemesh/core';
-import { type ClientHello, parseClientHello } from '../tls/client-hello.ts';
+import { type ClientHello, parseClientHello } from '@edgemesh/proxy-http';
 
 /** What came of waiting for a ClientHello. `gone`: the client has closed. */
 export type Peeked =
-  | Extract<ClientHello, { readonly kind: 'hello' }>
+  | { readonly kind: 'hello'; readonly hello: ClientHello }
   | { readonly kind: 'not-tls' | 'timeout' | 'gone' };
 
 /**
@@ -32,8 +32,9 @@ export function peekHello(
   const onData = (chunk: Buffer) => {
     bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
     const hello = parseClientHello(bytes);
-    if (hello.kind !== 'incomplete') finish(hello);
-    else if (bytes.length > options.maxBytes) finish({ kind: 'not-tls' });
+    if (hello === 'more') {
+      if (bytes.length > options.maxBytes) finish({ kind: 'not-tls' });
+    } else finish(hello === 'invalid' ? { kind: 'not-tls' } : { kind: 'hello', hello });
   };
   const timer = options.clock.after(options.timeoutMs, () => finish({ kind: 'timeout' }));
   socket.on('data', onData);

@@ -96,7 +96,7 @@ class TlsListener implements OpenListener {
       if (this.connections.size === 0) this.wake?.();
     });
     peekHello(socket, { maxBytes: limits.maxHelloBytes, timeoutMs: limits.helloTimeoutMs, clock }, (peeked) => {
-      if (peeked.kind === 'hello') return this.choose(socket, client, peeked.serverName);
+      if (peeked.kind === 'hello') return this.choose(socket, client, peeked.hello.serverName?.replace(/\.$/, ''));
       if (peeked.kind !== 'gone') metrics.tlsResult(peeked.kind === 'timeout' ? 'hello-timeout' : 'not-tls');
       socket.destroy();
     });

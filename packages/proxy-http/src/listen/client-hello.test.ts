@@ -37,14 +37,14 @@ function inRecordsOf(size: number): Buffer {
 
 describe('a ClientHello', () => {
   it('of OpenSSL tells its server name and protocols', () => {
-    expect(parseClientHello(real)).toEqual({ kind: 'hello', serverName: 'shop.example.com', alpn: ['h2', 'http/1.1'] });
+    expect(parseClientHello(real)).toEqual({ serverName: 'shop.example.com', alpn: ['h2', 'http/1.1'] });
   });
 
   it('is incomplete until its last byte, wherever it is cut', () => {
     for (let length = 0; length < real.length; length++) {
-      expect(parseClientHello(real.subarray(0, length))).toEqual({ kind: 'incomplete' });
+      expect(parseClientHello(real.subarray(0, length))).toBe('more');
     }
-    expect(parseClientHello(Buffer.concat([real, Buffer.from('more')])).kind).toBe('hello');
+    expect(parseClientHello(Buffer.concat([real, Buffer.from('more')]))).toHaveProperty('serverName');
   });
 
   it('may come in several records', () => {
@@ -60,8 +60,7 @@ describe('a ClientHello', () => {
     ['a ServerHello', Buffer.from([22, 3, 3, 0, 4, 2, 0, 0, 0])],
     ['an empty record', Buffer.from([22, 3, 1, 0, 0])],
   ])('is not %s', (_, bytes) => {
-    expect(parseClientHello(bytes)).toEqual({ kind: 'not-tls' });
-    expect(parseClientHello(bytes.subarray(0, bytes.length)).kind).toBe('not-tls');
+    expect(parseClientHello(bytes)).toBe('invalid');
   });
 
   it('never throws, whatever is done to its bytes', () => {
@@ -71,7 +70,8 @@ describe('a ClientHello', () => {
         const bytes = Buffer.from(real);
         for (const [at, value] of edits) if (at < bytes.length) bytes[at] = value;
         const result = parseClientHello(bytes.subarray(0, Math.max(cut, 6)));
-        expect(['hello', 'incomplete', 'not-tls']).toContain(result.kind);
+        if (typeof result === 'string') expect(['more', 'invalid']).toContain(result);
+        else expect(Array.isArray(result.alpn)).toBe(true);
       }),
       { numRuns: 3_000 },
     );
