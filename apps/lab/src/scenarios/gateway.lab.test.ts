@@ -331,6 +331,7 @@ describe('a gateway on a cloud node, pods on an edge behind NAT', () => {
     const { stdout } = await client.exec('sha256sum', [file], { timeoutMs: 60_000 });
     expect(answer.body).toBe(stdout.split(' ')[0]);
     await writeFile(file, '');
+    console.log(`agent: ${Math.round(before)} MB before, ${Math.round(highest)} MB at most`);
     expect(highest - before).toBeLessThan(120);
   }, 150_000);
 
