@@ -13,7 +13,7 @@ export function checkAgentRelations(config: AgentConfig, tree: Tree, checker: Ch
   checkAdmin(commonConfig.adminListen, 'commonConfig.adminListen', checker);
   const { cloudCIDR, edgeCIDR } = modules.edgeCNI.meshCIDRConfig;
   if (modules.edgeCNI.enable && cloudCIDR.length + edgeCIDR.length === 0) {
-    checker.warn('modules.edgeCNI.meshCIDRConfig', 'no range is given, so no pod packet will be carried');
+    checker.warn('modules.edgeCNI.meshCIDRConfig', 'no range is given, so the podCIDRs of every node count');
   }
   return withMetaServerScheme(config, tree, checker);
 }
