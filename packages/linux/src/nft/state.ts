@@ -176,8 +176,11 @@ function recount(
   count(removed, -1);
   count(added, 1);
   const result = { removed: [] as Element[], added: [] as Element[] };
+  const changed = [...deltas].filter(([, { delta }]) => delta !== 0);
+  // Most changes leave the addresses of pods as they are, and there may be 100,000 of them.
+  if (changed.length === 0) return { next: current, ...result };
   const next = new Map(current);
-  for (const [id, { element, delta }] of deltas) {
+  for (const [id, { element, delta }] of changed) {
     const before = current.get(id)?.count ?? 0;
     const after = before + delta;
     if (before === 0 && after > 0) result.added.push(element);
