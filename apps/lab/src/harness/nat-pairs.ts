@@ -86,7 +86,8 @@ export async function runPair(pair: NatPair, { a }: { a: MeshAgent }): Promise<P
     .catch(() => undefined);
   const reachedMs = status && Math.round(performance.now() - began);
   const last = await curl(a.machine, `http://${HELLO}/`);
-  const end = await a.status();
+  const isKnown = (s: Awaited<ReturnType<MeshAgent['status']>>) => s.details?.nat !== undefined;
+  const end = await a.until('the kind of NAT', isKnown, 5_000).catch(() => a.status());
   await busy.kill();
   const path = end.peers.find((p) => p.node === 'b')?.path;
   return { first, reachedMs, path, last, nat: end.details?.nat };

@@ -65,8 +65,7 @@ class HolePuncher implements Puncher {
 
   async punch(record: NodeRecord, signal: AbortSignal): Promise<PunchedSocket> {
     const whole = AbortSignal.any([signal, this.#abort.signal]);
-    await this.#deps.connectPeer(record, whole);
-    const { socket, peer } = await this.#punchOnce(record.peerId, whole).catch(async (error: unknown) => {
+    const { socket, peer } = await this.#punchOnce(record, whole).catch(async (error: unknown) => {
       if (!(error instanceof TunnelError) || error.code !== 'refused') throw error;
       return this.#punchInBursts(record.peerId, whole, error);
     });
@@ -74,9 +73,11 @@ class HolePuncher implements Puncher {
   }
 
   /** One pair of ports: enough for NATs that drop what they do not expect, as the first SYN only opens the door. */
-  async #punchOnce(peerId: string, signal: AbortSignal): Promise<Opened> {
+  async #punchOnce(record: NodeRecord, signal: AbortSignal): Promise<Opened> {
     const { clock, options } = this.#deps;
-    using ports = await this.#map(1, signal);
+    const { peerId } = record;
+    using ports = await this.#map(1, signal); // first, as it may tell that punching is in vain
+    await this.#deps.connectPeer(record, signal);
     const { peer, roundTripMs } = await this.#connect(peerId, ports, signal);
     // DCUtR: SYNC takes half a round trip, then both sides dial at once. Its answer only says that it came.
     this.#sync(peerId, undefined, signal);
