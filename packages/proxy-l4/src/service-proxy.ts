@@ -99,6 +99,8 @@ export interface ServiceProxy extends AsyncDisposable {
   readonly mappings: readonly PortMapping[];
   /** Calls back with every change of the mappings. Returns the unsubscribe function. */
   onMappings(listener: (mappings: readonly PortMapping[]) => void): () => void;
+  /** Resolves when every listener wanted so far is open or known to fail: then rules may lead to them. */
+  settled(): Promise<void>;
   /** Asks `include` again, because what it looks at beside the catalog has changed. */
   reconsider(): void;
   /** Connections and flows of the listeners at this moment. */
@@ -194,6 +196,7 @@ export async function createServiceProxy(options: ServiceProxyOptions, deps: Ser
       subscribers.add(listener);
       return () => void subscribers.delete(listener);
     },
+    settled: () => set.settled(),
     reconsider: wanted,
     get active() {
       return { tcp: connections.active, udp: flows.active };
