@@ -178,6 +178,8 @@ function followRules(
   let stopped = false;
   let routed = '';
   const apply = async () => {
+    // A Service whose endpoints have all moved behind the tunnel would have no rule until its listener is there.
+    await services.settled();
     const ranges = serviceRanges(view.current.services.values());
     if (ranges.join() !== routed) {
       await kernel.setFallbackRoutes(ranges);
