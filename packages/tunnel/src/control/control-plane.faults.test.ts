@@ -84,7 +84,10 @@ test('during a rotation a node that knows both secrets talks to old and new ones
 });
 
 test('a port that is no EdgeMesh port, a closed port and a node that does not relay each get their own reason', async () => {
-  const http = createServer((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')).listen(0, '127.0.0.1');
+  const http = createServer((socket) => {
+    socket.on('error', () => socket.destroy()); // it may be reset before it has read all that came
+    socket.end('HTTP/1.1 400 Bad Request\r\n\r\n');
+  }).listen(0, '127.0.0.1');
   await once(http, 'listening');
   stack.defer(() => void http.close());
   const plain = await plane({ nodeName: 'plain' });
@@ -224,6 +227,7 @@ test('data sockets arrive on the port that the control plane uses', async () => 
     relay.onDataSocket((socket, preamble) => socket.once('data', (data) => resolve([preamble.kind, data.toString()])));
   });
   const socket = connect(addressOf(relay));
+  socket.on('error', () => socket.destroy());
   stack.defer(() => void socket.destroy());
   writePreamble(socket, { kind: 'direct' });
   socket.write('payload');
@@ -239,7 +243,9 @@ test('a circuit carries bytes both ways with half-close, whatever their number',
   a.onCircuit((stream) => stream.on('error', () => stream.destroy()).pipe(stream));
   const record = { ...((await b.resolve('a', soon())) as NodeRecord), lanAddresses: [], relays: [relay.peerId] };
   const open = () => b.openCircuit(record, soon());
-  await expect.poll(() => open().then((first) => first.end().resume() !== undefined, String)).toBe(true);
+  await expect
+    .poll(() => open().then((first) => first.end().resume() !== undefined, String), { timeout: 10_000 })
+    .toBe(true);
   const stream = await open();
   const sent = Buffer.alloc(3_000_000, 'circuit');
   stream.end(sent);
