@@ -120,11 +120,7 @@ export async function benchScale(): Promise<Row[]> {
   await untilRules(agent, SERVICES);
   await delay(8_000); // until the snapshot is on disk
   await agent.process.kill('SIGKILL');
-  // Reading YAML takes longer than everything else, and no cluster does it: from here on there is the snapshot alone.
-  const config = JSON.parse(await host.must('cat', [agent.configFile]));
-  delete config.commonConfig.manifestDir;
-  config.kubeAPIConfig = { master: 'http://127.0.0.1:9' };
-  await host.must('tee', [agent.configFile], { input: JSON.stringify(config) });
+  // From here on the snapshot serves, while the same thread reads 20 MB of YAML again, which no cluster has to do.
   const started = performance.now();
   await agent.restart().catch(() => undefined);
   await untilRules(agent, SERVICES);
@@ -136,7 +132,7 @@ export async function benchScale(): Promise<Row[]> {
   return [
     {
       scenario,
-      what: 'from the start of the agent, with a snapshot, until all rules are there',
+      what: 'from the start of the agent, with a snapshot and YAML to read, until all rules are there',
       unit: 's',
       mesh: Number(loaded.toFixed(1)),
     },
