@@ -171,6 +171,7 @@ async function measure(): Promise<void> {
   }
 }
 
+if (process.send !== undefined) process.on('disconnect', () => process.exit(0));
 const [, , role, ...args] = process.argv;
 if (role === 'relay') await runRelay();
 else if (role === 'circuits') await runCircuits(Number(args[0]));
