@@ -38,5 +38,8 @@ console.log(
   `${cpus().length} cores (${cpus()[0]?.model}), Node ${process.version}, ${values.seconds} s each, client and servers on the same machine\n`,
 );
 const rows: Row[] = [];
-for (const name of names) rows.push(...((await benches[name]?.(Number(values.seconds))) ?? []));
+for (const name of names) {
+  rows.push(...((await benches[name]?.(Number(values.seconds))) ?? []));
+  console.error(`${name} done`);
+}
 console.log(markdown(rows));

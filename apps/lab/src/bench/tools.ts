@@ -16,6 +16,11 @@ export async function startIperf(machine: LabMachine, ports: readonly number[]):
   return servers;
 }
 
+interface IperfReport {
+  readonly error?: string;
+  readonly end?: { readonly sum_received?: { readonly bits_per_second: number } };
+}
+
 /** Megabits per second that the receiver saw. */
 export async function iperf(
   machine: LabMachine,
@@ -25,8 +30,16 @@ export async function iperf(
   streams = 1,
 ): Promise<number> {
   const args = ['-c', target, '-p', String(port), '-t', String(seconds), '-O', '1', '-P', String(streams), '-J'];
-  const { stdout } = await machine.exec('iperf3', args, { timeoutMs: (seconds + 20) * 1000 });
-  const report = JSON.parse(stdout) as { error?: string; end?: { sum_received?: { bits_per_second: number } } };
+  const run = async () => {
+    const { stdout } = await machine.exec('iperf3', args, { timeoutMs: (seconds + 20) * 1000 });
+    return JSON.parse(stdout) as IperfReport;
+  };
+  let report = await run();
+  // The server takes one client at a time, and the end of the last one may still be on its way through a tunnel.
+  for (let i = 0; i < 10 && /busy/.test(report.error ?? ''); i++) {
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    report = await run();
+  }
   if (report.error !== undefined) throw new Error(`iperf3 to ${target}:${port}: ${report.error}`);
   return Math.round((report.end?.sum_received?.bits_per_second ?? 0) / 1e6);
 }
