@@ -47,6 +47,14 @@ describe('an upstream answer', () => {
     expect(stored).toMatchObject({ lifetimeSeconds: 60, ttls: [60, 60, 65] });
   });
 
+  it('is refused when a name in it points into the header', () => {
+    const message = answer();
+    const first = 12 + question.wire.length;
+    expect(message.readUInt16BE(first)).toBe(0xc000 | 12);
+    message.writeUInt16BE(0xc000 | 3, first);
+    expect(readReply(message, question.wire)).toBeUndefined();
+  });
+
   it('never makes reading, preparing or giving it throw, whatever is done to it', () => {
     const edits = fc.array(fc.tuple(fc.nat(answer().length - 1), fc.nat(255)), { maxLength: 6 });
     const view = createQueryView();

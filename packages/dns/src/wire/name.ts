@@ -1,4 +1,4 @@
-import { MAX_LABEL_BYTES, MAX_NAME_BYTES } from './constants.ts';
+import { HEADER_BYTES, MAX_LABEL_BYTES, MAX_NAME_BYTES } from './constants.ts';
 
 /**
  * A domain name as its labels, leftmost first, without the root; each character is one byte (latin1). Labels instead of
@@ -80,7 +80,8 @@ export function readName(message: Buffer, offset: number): Name | undefined {
       const low = message[at + 1];
       if (low === undefined) return undefined;
       at = ((length & 0x3f) << 8) | low;
-      if (at >= floor) return undefined;
+      // Into the header: its flags are no name, and they are rewritten when an answer is passed on.
+      if (at >= floor || at < HEADER_BYTES) return undefined;
       floor = at;
       continue;
     }

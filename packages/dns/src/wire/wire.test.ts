@@ -46,21 +46,29 @@ describe('a name', () => {
   });
 
   it('is refused when a pointer does not lead backwards', () => {
-    expect(readName(Buffer.from([0xc0, 0]), 0)).toBeUndefined();
-    expect(readName(Buffer.from([1, 97, 0xc0, 0]), 0)).toBeUndefined();
-    expect(readName(Buffer.from([0xc0, 2, 0xc0, 0]), 2)).toBeUndefined();
-    expect(readName(Buffer.from([0, 1, 97, 0xc0, 0]), 1)).toEqual(['a']);
+    const header = Buffer.alloc(12);
+    const read = (bytes: readonly number[], at: number) =>
+      readName(Buffer.concat([header, Buffer.from(bytes)]), 12 + at);
+    expect(read([0xc0, 12], 0)).toBeUndefined();
+    expect(read([1, 97, 0xc0, 12], 0)).toBeUndefined();
+    expect(read([0xc0, 14, 0xc0, 12], 2)).toBeUndefined();
+    expect(read([0, 1, 97, 0xc0, 12], 1)).toEqual(['a']);
+  });
+
+  it('is refused when a pointer leads into the header', () => {
+    expect(readName(Buffer.concat([Buffer.alloc(13), Buffer.from([1, 97, 0xc0, 11])]), 13)).toBeUndefined();
   });
 
   it('is limited to 255 bytes, also through pointers', () => {
     const long = Buffer.concat([encodeName(Array.from({ length: 4 }, () => 'x'.repeat(60))), Buffer.from([20])]);
     const doubled = Buffer.concat([
+      Buffer.alloc(12),
       long.subarray(0, -1),
       Buffer.from([20]),
       Buffer.alloc(20, 121),
-      Buffer.from([0xc0, 0]),
+      Buffer.from([0xc0, 12]),
     ]);
-    expect(readName(doubled, long.length - 1)).toBeUndefined();
+    expect(readName(doubled, 12 + long.length - 1)).toBeUndefined();
   });
 
   it('is read from text, lower-cased, or refused', () => {
