@@ -35,9 +35,13 @@ export interface ReceptionDeps {
   onCarrier(carrier: Carrier): void;
 }
 
+/** Handshakes with peers that came by themselves, at one time; strangers beyond that are turned away before any cryptography. */
+export const MAX_INBOUND_HANDSHAKES = 256;
+
 /** The door of the data plane: every socket becomes a carrier here, whichever way it came, or is closed. */
 export class Reception {
   readonly #deps: ReceptionDeps;
+  #handshakes = 0;
 
   constructor(deps: ReceptionDeps) {
     this.#deps = deps;
@@ -61,6 +65,10 @@ export class Reception {
   acceptData(socket: Socket, preamble: DataPreamble): void {
     const { relayService, timeoutMs } = this.#deps;
     if (preamble.kind === 'direct') {
+      if (this.#handshakes >= MAX_INBOUND_HANDSHAKES) {
+        socket.destroy();
+        return;
+      }
       const remoteAddress = formatAddress({ host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 });
       this.#receive(socket, { role: 'server', path: pathOfAddress(socket.remoteAddress), remoteAddress });
     } else if (relayService === undefined) {
@@ -96,10 +104,13 @@ export class Reception {
 
   async #secure(socket: Duplex, about: HandshakeOptions): Promise<void> {
     const { log, timeoutMs } = this.#deps;
+    this.#handshakes++;
     try {
       this.#deps.onCarrier(await this.handshake(socket, about, AbortSignal.timeout(timeoutMs)));
     } catch (error) {
       log.info('a peer did not get in', { from: about.remoteAddress, path: about.path, reason: messageOf(error) });
+    } finally {
+      this.#handshakes--;
     }
   }
 }
