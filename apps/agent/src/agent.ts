@@ -1,7 +1,7 @@
 import { type AgentConfig, diffConfig } from '@edgemesh/config';
 import { type Dialer, type Logger, systemClock } from '@edgemesh/core';
 import type { Discovery } from '@edgemesh/discovery';
-import { createRunner } from '@edgemesh/linux';
+import { createShellRunner } from '@edgemesh/linux';
 import { createLocalDialer } from '@edgemesh/proxy-l4';
 import {
   createHealth,
@@ -73,7 +73,7 @@ class MeshAgent implements Agent {
     const { discovery, followSecrets } = await startDiscovery({ config: this.#config, env, log, metrics });
     this.#discovery = this.#base.use(discovery);
     const kernelMode = await isKernelMode(this.#config);
-    const reachability = this.#base.use(this.#createReachability(kernelMode));
+    const reachability = this.#base.use(await this.#createReachability(kernelMode));
     const services = this.#base.use(await startVirtualServices(this.#context(), kernelMode, reachability));
     const room = { ...this.#room(kernelMode, reachability, services), followSecrets };
     for (const module of MODULES) {
@@ -81,12 +81,14 @@ class MeshAgent implements Agent {
     }
   }
 
-  #createReachability(kernelMode: boolean): Reachability {
+  async #createReachability(kernelMode: boolean): Promise<Reachability> {
     const { edgeProxy, edgeTunnel } = this.#config.modules;
+    const readsRoutes = kernelMode && edgeProxy.directRouting === 'auto';
+    const runner = readsRoutes ? this.#base.use(await createShellRunner()) : undefined;
     return createReachability({
       ...this.#context(),
       hasTunnel: edgeTunnel.enable,
-      ...(kernelMode && edgeProxy.directRouting === 'auto' && { runner: createRunner() }),
+      ...(runner && { runner }),
     });
   }
 
