@@ -84,6 +84,18 @@ describe('a watched file', () => {
     }
   });
 
+  it('is read again after an edit in place of the file behind a symlink', async () => {
+    const target = join(folder, 'elsewhere', 'agent.yaml');
+    await mkdir(join(folder, 'elsewhere'));
+    await mkdir(join(folder, 'here'));
+    await writeFile(target, 'one');
+    await symlink(target, join(folder, 'here', 'agent.yaml'));
+    const { watch, changes } = await watching(join(folder, 'here', 'agent.yaml'));
+    await using _ = watch;
+    await writeFile(target, 'two');
+    expect(await changes.next()).toBe('two');
+  });
+
   it('that became bad is reported once and changes nothing; a good one counts again', async () => {
     const path = join(folder, 'agent.yaml');
     await writeFile(path, 'one');

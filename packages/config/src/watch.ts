@@ -1,5 +1,5 @@
 import { type FSWatcher, watch } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { realpath, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type Clock, detach, type Logger, messageOf, silentLogger, systemClock, type Timer } from '@edgemesh/core';
 import { ConfigError } from './errors.ts';
@@ -46,8 +46,7 @@ class ConfigWatcher<C> implements ConfigWatch {
   readonly #options: WatchConfigOptions<C>;
   readonly #clock: Clock;
   readonly #log: Logger;
-  #folder: FSWatcher | undefined;
-  #folderInode: bigint | undefined;
+  readonly #folders = new Map<bigint, FSWatcher>();
   #debounce: Timer | undefined;
   #poll: Timer | undefined;
   /** The last text looked at, good or bad; the last failure to read, so that each is told once. */
@@ -65,7 +64,7 @@ class ConfigWatcher<C> implements ConfigWatch {
   }
 
   async start(currentText: string | undefined): Promise<void> {
-    await this.#watchFolder();
+    await this.#watchFolders();
     this.#lastText = currentText ?? (await this.#readQuietly());
     this.#schedulePoll();
     if (currentText !== undefined) await this.check();
@@ -143,7 +142,7 @@ class ConfigWatcher<C> implements ConfigWatch {
       detach(
         'config poll',
         this.#log,
-        this.#watchFolder()
+        this.#watchFolders()
           .then(() => this.check())
           .finally(() => this.#schedulePoll()),
       );
@@ -154,36 +153,63 @@ class ConfigWatcher<C> implements ConfigWatch {
     if (this.#disposed) return;
     this.#debounce?.cancel();
     this.#debounce = this.#clock.after(this.#options.debounceMs ?? WATCH_DEBOUNCE_MS, () => {
-      detach('config check', this.#log, this.check());
+      detach(
+        'config check',
+        this.#log,
+        this.check().then(() => this.#watchFolders()),
+      );
     });
   }
 
-  /** Watches the folder (the file itself may be replaced at any time), anew when the folder is another one than before. */
-  async #watchFolder(): Promise<void> {
-    const folder = dirname(this.#path);
+  /**
+   * Watches the folder of the path and, behind symlinks, the folder of the file itself (either file may be replaced at any
+   * time); anew when they are others than before.
+   */
+  async #watchFolders(): Promise<void> {
+    const folders = new Map<bigint, string>();
+    for (const folder of [dirname(this.#path), await this.#realFolder()]) {
+      const inode = folder && (await inodeOf(folder));
+      if (inode) folders.set(inode, folder);
+    }
+    if (this.#disposed) return;
+    for (const inode of [...this.#folders.keys()]) if (!folders.has(inode)) this.#unwatch(inode, 'another one is used');
+    for (const [inode, folder] of folders) if (!this.#folders.has(inode)) this.#watch(inode, folder);
+  }
+
+  #watch(inode: bigint, folder: string): void {
     try {
-      const { ino } = await stat(folder, { bigint: true });
-      if (this.#disposed || (this.#folder !== undefined && ino === this.#folderInode)) return;
-      this.#folder?.close();
-      this.#folder = watch(folder, { persistent: false }, () => this.#noticed());
-      this.#folder.on('error', (error) => this.#unwatch(messageOf(error)));
-      this.#folderInode = ino;
+      const watcher = watch(folder, { persistent: false }, () => this.#noticed());
+      watcher.on('error', (error) => this.#unwatch(inode, messageOf(error)));
+      this.#folders.set(inode, watcher);
     } catch (error) {
-      this.#unwatch(messageOf(error));
+      this.#log.debug('no notices of a folder, polling only', { folder, error: messageOf(error) });
     }
   }
 
-  #unwatch(reason: string): void {
-    this.#log.debug('no notices of the folder, polling only', { error: reason });
-    this.#folder?.close();
-    this.#folder = undefined;
+  #unwatch(inode: bigint, reason: string): void {
+    this.#log.debug('notices of a folder end', { reason });
+    this.#folders.get(inode)?.close();
+    this.#folders.delete(inode);
+  }
+
+  /** Undefined while the file is not there; that is told by the look itself. */
+  async #realFolder(): Promise<string | undefined> {
+    return await realpath(this.#path).then(dirname, () => undefined);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#disposed = true;
     this.#debounce?.cancel();
     this.#poll?.cancel();
-    this.#folder?.close();
+    for (const watcher of this.#folders.values()) watcher.close();
     await this.#running;
   }
+}
+
+/** Undefined for a folder that cannot be watched now. */
+async function inodeOf(folder: string): Promise<bigint | undefined> {
+  return await stat(folder, { bigint: true }).then(
+    ({ ino }) => ino,
+    () => undefined,
+  );
 }

@@ -7,6 +7,8 @@ export interface KubeProcess {
   readonly process: LabProcess;
   /** Where agents ask: the API server's URL, or the metaServer's. */
   readonly url: string;
+  /** Where `POST /_control/<command>` steers it. */
+  readonly control: string;
 }
 
 /** Starts the Kubernetes API fake, with a metaServer in front of it where asked, on a host of the lab; it follows the folder. */
@@ -14,12 +16,14 @@ export async function startKubeApi(
   machine: LabMachine,
   folder: string,
   kind: 'apiserver' | 'metaserver',
+  timeoutMs = 30_000,
 ): Promise<KubeProcess> {
   const variant = kind === 'metaserver' ? ['--metaserver'] : [];
   const process = machine.node(entry, ['--host', machine.address(), '--folder', folder, ...variant]);
-  const urls = JSON.parse(await process.waitForLine(/^\{"api"/)) as {
+  const urls = JSON.parse(await process.waitForLine(/^\{"api"/, { timeoutMs })) as {
     readonly api: string;
     readonly metaServer?: string;
+    readonly control: string;
   };
-  return { process, url: urls.metaServer ?? urls.api };
+  return { process, url: urls.metaServer ?? urls.api, control: urls.control };
 }

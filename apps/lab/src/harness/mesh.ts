@@ -214,7 +214,7 @@ async function startAgent(machine: LabMachine, folder: string, options: AgentOpt
     status: async () => JSON.parse(await machine.must('curl', ['-sS', '--max-time', '5', `${ADMIN}/status`])) as Status,
     swapConfig,
     configWith,
-    async until(what, predicate, timeoutMs = 10_000) {
+    async until(what, predicate, timeoutMs = 30_000) {
       let last: Status | undefined;
       await pollUntil(
         async () => {

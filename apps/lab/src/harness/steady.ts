@@ -70,7 +70,7 @@ export async function startSteady(machine: LabMachine, plan: SteadyPlan): Promis
       return read();
     },
     last,
-    async flows(timeoutMs = 10_000) {
+    async flows(timeoutMs = 30_000) {
       const { length } = read(); // what the next two reports say was sent after this call, in part at least
       await pollUntil(() => read().length >= length + 2, { what: 'two reports' });
       const { sent } = last();

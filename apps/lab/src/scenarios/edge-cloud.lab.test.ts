@@ -26,7 +26,7 @@ describe('an edge behind a NAT and a node in the cloud that relays', () => {
     const relayNodes = [{ nodeName: 'cloud', advertiseAddress: [mesh.host('cloud').address()] }];
     const options = { services, tunnel: { relayNodes } };
     [edge, cloud] = await Promise.all([mesh.agent('edge', options), mesh.agent('cloud', options)]);
-  }, 60_000);
+  });
   afterAll(() => mesh?.[Symbol.asyncDispose]());
 
   it('goes from the edge to the cloud directly', async () => {

@@ -71,14 +71,14 @@ describe.each(['apiserver', 'metaserver'] as const)('a gateway that learns from 
     const options = { kubernetes: true, config: { kubeAPIConfig } };
     const modules = { edgeDNS: { enable: false }, edgeProxy: { enable: false }, edgeGateway: { enable: true } };
     [gateway] = await Promise.all([mesh.agent('gw', { ...options, modules }), mesh.agent('web', options)]);
-  }, 90_000);
+  });
   afterAll(() => mesh?.[Symbol.asyncDispose]());
 
   it('takes Gateways, routes and the Secret that they name from there', async () => {
     await expect
       .poll(async () => (await ask(first)).body, { timeout: 60_000, interval: 500 })
       .toContain('hello from web');
-  }, 70_000);
+  });
 
   it('takes a changed Secret for new connections', async () => {
     await writeManifests(folder, { secret: [tlsSecret('edge-tls', second)] });
@@ -95,5 +95,5 @@ describe.each(['apiserver', 'metaserver'] as const)('a gateway that learns from 
     await expect
       .poll(async () => (await curl(mesh.host('client'), url)).body, { timeout: 20_000 })
       .toContain('hello from web');
-  }, 30_000);
+  });
 });

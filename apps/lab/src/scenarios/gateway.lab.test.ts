@@ -167,7 +167,7 @@ describe('a gateway on a cloud node, pods on an edge behind NAT', () => {
       mesh.agent('edge', { services, relays, config: { commonConfig: { logLevel: 'info' } } }),
     ]);
     await cloud.until('gateway is open', (s) => s.modules.some((m) => m.name === 'gateway' && m.state === 'ready'));
-  }, 90_000);
+  });
   afterAll(() => mesh?.[Symbol.asyncDispose]());
 
   it('answers HTTP/1.1 and HTTP/2 without TLS, and 404 for hosts that nobody named', async () => {
@@ -298,7 +298,7 @@ describe('a gateway on a cloud node, pods on an edge behind NAT', () => {
     const { stdout } = await load;
     expect(stdout).toMatch(/, 0 failed, 0 errored, 0 timeout/);
     expect((await ask('https://hello.test/', '--cacert', ca.certFile)).status).toBe(200);
-  }, 60_000);
+  });
 
   it(`takes an upload of ${UPLOAD_MB} MB with flat memory`, async () => {
     const file = join(mesh.folder, 'upload');

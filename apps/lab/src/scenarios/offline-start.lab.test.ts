@@ -26,7 +26,7 @@ describe.each(['apiserver', 'metaserver'] as const)('agents that learn from a %s
       mesh.agent('a', { kubernetes: true, config }),
       mesh.agent('b', { kubernetes: true, config }),
     ]);
-  }, 60_000);
+  });
   afterAll(() => mesh?.[Symbol.asyncDispose]());
 
   it('serve the Services of the cluster', async () => {
@@ -54,12 +54,12 @@ describe.each(['apiserver', 'metaserver'] as const)('agents that learn from a %s
     expect((await a.machine.must('dig', ['+short', '@169.254.96.16', 'echo.default.svc.cluster.local'])).trim()).toBe(
       '10.96.0.11',
     );
-  }, 60_000);
+  });
 
   it('start empty, not broken, without API and snapshot', async () => {
     await a.process.kill();
     await rm(a.dataDir, { recursive: true, force: true });
     await a.restart();
     expect((await a.status()).catalog.services).toBe(0);
-  }, 60_000);
+  });
 });

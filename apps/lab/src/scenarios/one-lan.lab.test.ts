@@ -15,7 +15,7 @@ describe('two agents on one LAN, no server', () => {
     await mesh.backend('b');
     const services = labServices(['b']);
     [a, b] = await Promise.all([mesh.agent('a', { services }), mesh.agent('b', { services })]);
-  }, 60_000);
+  });
   afterAll(() => mesh?.[Symbol.asyncDispose]());
 
   it('reaches a ClusterIP whose endpoint is on the other node, found by mDNS', async () => {

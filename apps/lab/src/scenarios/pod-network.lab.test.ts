@@ -55,13 +55,13 @@ describe('pods on nodes behind two NATs that cannot be punched', () => {
     [a, b, , off] = await Promise.all([start('a', on), start('b', on), start('neighbour', on), start('off', {})]);
     [podA, podB] = await Promise.all([startCniPod(mesh, a, 'pod-a'), startCniPod(mesh, b, 'pod-b')]);
     await Promise.all([serveInPod(mesh, podA, 'a'), serveInPod(mesh, podB, 'b')]);
-  }, 60_000);
+  });
   afterAll(() => mesh?.[Symbol.asyncDispose]());
 
   it('reach each other by address, both ways', async () => {
     expect([podA.address, podB.address].map((ip) => ip.replace(/\d+$/, '0/24'))).toEqual([range('a'), range('b')]);
-    await pollUntil(() => pings(podA.machine, podB.address), { timeoutMs: 10_000, what: 'a to b' });
-    await pollUntil(() => pings(podB.machine, podA.address), { timeoutMs: 10_000, what: 'b to a' });
+    await pollUntil(() => pings(podA.machine, podB.address), { timeoutMs: 30_000, what: 'a to b' });
+    await pollUntil(() => pings(podB.machine, podA.address), { timeoutMs: 30_000, what: 'b to a' });
     expect((await curl(podA.machine, `http://${podB.address}:8080/`)).body).toContain('hello from b');
     expect((await curl(podB.machine, `http://${podA.address}:8080/`)).body).toContain('hello from a');
     await a.until('path relayed', (s) => s.peers.some((p) => p.node === 'b' && p.path === 'relayed'));
@@ -84,7 +84,7 @@ describe('pods on nodes behind two NATs that cannot be punched', () => {
     });
     for (const agent of [a, b]) await writeManifests(agent.manifestDir, { web: service });
     const fetched = async () => (await curl(podA.machine, `http://${SERVICE_IP}/`, '--max-time', '2')).body;
-    await pollUntil(async () => (await fetched()).includes('hello from b'), { timeoutMs: 10_000, what: 'the Service' });
+    await pollUntil(async () => (await fetched()).includes('hello from b'), { timeoutMs: 30_000, what: 'the Service' });
   });
 
   it('are shielded by NetworkPolicy', async () => {
@@ -107,16 +107,16 @@ describe('pods on nodes behind two NATs that cannot be punched', () => {
     ];
     await writeManifests(b.manifestDir, { shield });
     const pinged = () => pings(podA.machine, podB.address);
-    await pollUntil(async () => !(await pinged()), { timeoutMs: 10_000, what: 'the policy holds' });
+    await pollUntil(async () => !(await pinged()), { timeoutMs: 30_000, what: 'the policy holds' });
     expect((await curl(podA.machine, `http://${podB.address}:8080/`)).body).toContain('hello from b');
     await writeManifests(b.manifestDir, { shield: shield.slice(0, 2) });
-    await pollUntil(pinged, { timeoutMs: 10_000, what: 'the policy is gone' });
+    await pollUntil(pinged, { timeoutMs: 30_000, what: 'the policy is gone' });
   });
 
   it('go straight to a node of the same LAN once it has proved itself', async () => {
     const straight = `via ${mesh.host('neighbour').address()}`;
     const route = () => a.machine.must('ip', ['route', 'show', range('neighbour')]);
-    await pollUntil(async () => (await route()).includes(straight), { timeoutMs: 10_000, what: 'a direct route' });
+    await pollUntil(async () => (await route()).includes(straight), { timeoutMs: 30_000, what: 'a direct route' });
     expect(await pings(podA.machine, range('neighbour').replace('0/24', '1'))).toBe(true);
     const { details } = await a.status();
     expect(details?.cni).toMatchObject({
@@ -136,7 +136,7 @@ describe('pods on nodes behind two NATs that cannot be punched', () => {
     expect((await off.status()).details).not.toHaveProperty('cni');
     expect(await pings(podA.machine, range('off').replace('0/24', '2'))).toBe(false);
     await pollUntil(() => a.process.lines.some((line) => line.includes('edgeCNI.enable is false there')), {
-      timeoutMs: 10_000,
+      timeoutMs: 30_000,
       what: 'the refusal',
     });
   });

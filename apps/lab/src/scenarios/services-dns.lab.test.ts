@@ -61,7 +61,7 @@ describe('DNS on a node', () => {
       mesh.agent('a', { objects, modules: { ...tunnel, edgeDNS: dns } }),
       mesh.agent('c', { objects, modules: { ...tunnel, edgeDNS: { enable: true, cacheDNS } } }),
     ]);
-  }, 60_000);
+  });
   afterAll(() => mesh?.[Symbol.asyncDispose]());
 
   const dig = (args: readonly string[], machine = a.machine) =>
@@ -135,7 +135,7 @@ describe('DNS on a node', () => {
     await pollUntil(async () => (await short('later.example.net')).startsWith('192.0.2.'), {
       what: 'upstreams are back',
     });
-  }, 30_000);
+  });
 
   it('stands in front of the cluster DNS in cacheDNS mode, for cluster names too', async () => {
     const ask = (name: string) => dig([name], cached.machine);

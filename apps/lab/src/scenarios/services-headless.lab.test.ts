@@ -68,7 +68,7 @@ describe('headless Services and SOCKS5 across two NATs', () => {
     [a, b] = await Promise.all([mesh.agent('a', options), mesh.agent('b', options)]);
     await b.until('the relay', (s) => s.relays.some((r) => r.state === 'connected'));
     await a.until('the relay', (s) => s.relays.some((r) => r.state === 'connected'));
-  }, 60_000);
+  });
   afterAll(() => mesh?.[Symbol.asyncDispose]());
 
   const dig = async (machine: LabMachine, ...args: string[]) =>
@@ -117,7 +117,7 @@ describe('headless Services and SOCKS5 across two NATs', () => {
     });
     const { body } = await curl(client, 'http://db-0.db.default.svc.cluster.local:8080/');
     expect(JSON.parse(body).name).toBe('pod-on-b');
-  }, 60_000);
+  });
 
   it('takes ssh to a node by its name, through SOCKS5', async () => {
     const key = `${mesh.folder}/id`;
@@ -135,7 +135,7 @@ describe('headless Services and SOCKS5 across two NATs', () => {
       ]);
       expect({ stdout: stdout.includes(mesh.host('b').address()), stderr }).toEqual({ stdout: true, stderr: '' });
     }
-  }, 60_000);
+  });
 
   it('takes HTTP to a Service by name, to a pod by hostname and to an endpoint by address, through SOCKS5', async () => {
     const via = ['--socks5-hostname', SOCKS];
@@ -160,7 +160,7 @@ describe('headless Services and SOCKS5 across two NATs', () => {
     expect(await code('http://b:10551/')).toBe(2); // not allowed: only ssh of nodes
     expect(await code(`http://${mesh.host('b').address()}:10551/`)).toBe(2);
     expect(await code('http://8.8.8.8/')).toBe(2);
-  }, 60_000);
+  });
 });
 
 async function startSshd(machine: LabMachine, folder: string): Promise<void> {

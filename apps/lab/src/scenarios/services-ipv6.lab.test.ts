@@ -50,7 +50,7 @@ describe('IPv6 and dual stack', () => {
     const options = { objects: [...nodes, ...objects] };
     [a] = await Promise.all([mesh.agent('a', options), mesh.agent('b', options)]);
     await curl(client, 'http://10.96.5.1/', '--retry', '5', '--retry-all-errors');
-  }, 60_000);
+  });
   afterAll(() => mesh?.[Symbol.asyncDispose]());
 
   const withIpv6 = async (pod: LabMachine, address: string) => {

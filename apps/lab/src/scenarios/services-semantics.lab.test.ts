@@ -108,7 +108,7 @@ describe('what a pod sees of a Service', () => {
     const only = { edgeProxy: { enable: true, serviceFilterMode: 'FilterIfLabelDoesNotExists' } };
     [a, b] = await Promise.all([mesh.agent('a', options), mesh.agent('b', { ...options, modules: only })]);
     await curl(a.machine, 'http://10.96.1.1/', '--retry', '5', '--retry-all-errors');
-  }, 60_000);
+  });
   afterAll(() => mesh?.[Symbol.asyncDispose]());
 
   const times = (machine: LabMachine, address: string, count = 1, port = 7, protocol: 'tcp' | 'udp' = 'tcp') =>

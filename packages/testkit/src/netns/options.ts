@@ -7,7 +7,7 @@ export const LAB_DEFAULTS = {
   /** Lines of stdout and stderr together that a spawned process keeps; the oldest go first. */
   maxLines: 20_000,
   /** Milliseconds that `waitForLine` and `pollUntil` wait. */
-  waitTimeoutMs: 10_000,
+  waitTimeoutMs: 30_000,
   /** Milliseconds between two looks of `pollUntil`. */
   pollIntervalMs: 20,
   /** Milliseconds between SIGTERM and SIGKILL when a process is stopped. */
