@@ -1,6 +1,7 @@
 export * from './connection-budget.ts';
 export type { DialUpstreamOptions } from './dial-upstream.ts';
 export * from './errors.ts';
+export * from './health-check/index.ts';
 export * from './local-dialer.ts';
 export * from './options.ts';
 export * from './plan/index.ts';

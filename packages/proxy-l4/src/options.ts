@@ -44,6 +44,10 @@ export const PROXY_DEFAULTS = {
   maxSocksConnections: 1_024,
   /** Listeners that `mapped` and `loopback` modes open at most: one descriptor each, of 20,000. */
   maxListeners: 8_192,
+  /** Active checks of endpoints under way at once: a node with many Services must not flood its own uplink. */
+  maxConcurrentHealthChecks: 32,
+  /** Endpoints that are actively checked, at 1 KiB each. */
+  maxHealthCheckedEndpoints: 4_096,
   /** Milliseconds before a listener that could not be opened is tried again. */
   listenRetryMs: 10_000,
 } as const;
