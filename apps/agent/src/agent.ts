@@ -2,7 +2,7 @@ import { type AgentConfig, diffConfig } from '@edgemesh/config';
 import { type Dialer, type Logger, systemClock } from '@edgemesh/core';
 import type { Discovery } from '@edgemesh/discovery';
 import { createShellRunner } from '@edgemesh/linux';
-import { createLocalDialer } from '@edgemesh/proxy-l4';
+import { type CheckedCatalog, createCheckedCatalog, createLocalDialer } from '@edgemesh/proxy-l4';
 import {
   createHealth,
   type Health,
@@ -60,6 +60,7 @@ class MeshAgent implements Agent {
   readonly #startedAt = systemClock.now();
   #config: AgentConfig;
   #discovery: Discovery | undefined;
+  #catalog: CheckedCatalog | undefined;
 
   constructor(options: AgentOptions) {
     this.#options = options;
@@ -72,6 +73,7 @@ class MeshAgent implements Agent {
     const { env, log, metrics } = this.#options;
     const { discovery, followSecrets } = await startDiscovery({ config: this.#config, env, log, metrics });
     this.#discovery = this.#base.use(discovery);
+    this.#catalog = this.#base.use(createCheckedCatalog(discovery));
     const kernelMode = await isKernelMode(this.#config);
     const reachability = this.#base.use(await this.#createReachability(kernelMode));
     const services = this.#base.use(await startVirtualServices(this.#context(), kernelMode, reachability));
@@ -98,6 +100,8 @@ class MeshAgent implements Agent {
       kernelMode,
       parts: this.#parts,
       reachability,
+      clusterCatalog: this.#requireDiscovery(),
+      leaveOut: (service, keys) => this.#requireCatalog().leaveOut(service, keys),
       services,
       dialer: this.#createDialer(reachability),
       telemetry: { health: this.#health, metrics: this.#options.metrics },
@@ -118,7 +122,12 @@ class MeshAgent implements Agent {
 
   #context(): AgentContext {
     const { nodeName, log, metrics } = this.#options;
-    return { config: this.#config, nodeName, view: this.#requireDiscovery(), log, metrics };
+    return { config: this.#config, nodeName, view: this.#requireCatalog(), log, metrics };
+  }
+
+  #requireCatalog(): CheckedCatalog {
+    if (this.#catalog === undefined) throw new TypeError('the catalog is not there yet');
+    return this.#catalog;
   }
 
   #requireDiscovery(): Discovery {

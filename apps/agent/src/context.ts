@@ -1,6 +1,6 @@
 import type { PodNetwork } from '@edgemesh/cni';
 import type { AgentConfig } from '@edgemesh/config';
-import type { CatalogView, Dialer, Logger, Metrics } from '@edgemesh/core';
+import type { CatalogView, Dialer, Logger, Metrics, ServiceId } from '@edgemesh/core';
 import type { SecretRef } from '@edgemesh/discovery/kubernetes';
 import type { DnsServer } from '@edgemesh/dns';
 import type { KernelRules } from '@edgemesh/linux';
@@ -16,6 +16,7 @@ import type { VirtualServices } from './virtual/virtual-services.ts';
 export interface AgentContext {
   readonly config: AgentConfig;
   readonly nodeName: string;
+  /** What the cluster says, with endpoints that fail our own checks marked not ready. */
   readonly view: CatalogView;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -47,6 +48,10 @@ export interface AgentRoom {
   readonly parts: AgentParts;
   /** Which endpoints of other nodes the kernel reaches without the tunnel. */
   readonly reachability: Reachability;
+  /** The catalog as the cluster has it; everybody but the checks themselves reads the view of the context. */
+  readonly clusterCatalog: CatalogView;
+  /** Marks endpoints of a Service not ready, by `endpointKey`; an empty set gives them back. */
+  readonly leaveOut: (service: ServiceId, keys: ReadonlySet<string>) => void;
   /** The catalog with a ClusterIP of this node for each endpoint of headless Services that needs one. */
   readonly services: VirtualServices;
   /** Dials endpoints by the kernel or through the tunnel. */

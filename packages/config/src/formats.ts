@@ -52,6 +52,8 @@ function readWithOptionalPort(value: string, read: (host: string) => string | un
 /** Any text of one line. */
 export const anyText = byPattern('a text of one line', /^\P{Cc}{1,1024}$/u);
 export const filePath = byPattern('an absolute file path', /^\/\P{Cc}{0,4095}$/u);
+/** Path and query of an HTTP request: visible ASCII from the first slash on. */
+export const requestPath = byPattern('the path of an HTTP request such as /healthz', /^\/[!-~]{0,1023}$/);
 /** Linux interface names: 1 to 15 bytes without slash or space (`IFNAMSIZ`). */
 export const interfaceName = byPattern(
   'a network interface name (at most 15 characters, no space or slash)',

@@ -2,6 +2,7 @@ import type { AgentModule } from '../context.ts';
 import { adminModule } from './admin.ts';
 import { cniModule } from './cni.ts';
 import { dnsModule } from './dns.ts';
+import { endpointChecksModule } from './endpoint-checks.ts';
 import { gatewayModule } from './gateway.ts';
 import { healthChecksModule } from './health-checks.ts';
 import { kernelModule } from './kernel.ts';
@@ -19,11 +20,13 @@ export const MODULES: readonly AgentModule[] = [
   socks5Module,
   cniModule,
   tunnelModule,
+  endpointChecksModule,
   gatewayModule,
 ];
 
 /** The order of the end: rules go first, then connections may end, then the tunnel that carries them; what watches goes last. */
 export const STOP_ORDER: readonly string[] = [
+  'endpoint-checks',
   'health-checks',
   'gateway',
   'proxy',

@@ -1,5 +1,5 @@
 import { choice, commaList, decimal, flag, integer, list, port, record, section, text } from '../fields.ts';
-import { cidr, dnsServer, domainName, interfaceName, ipAddress, ipRange } from '../formats.ts';
+import { cidr, dnsServer, domainName, interfaceName, ipAddress, ipRange, requestPath } from '../formats.ts';
 
 const OWN = 'is set by EdgeMesh itself and has no effect here';
 
@@ -80,6 +80,27 @@ export const proxySection = section(
     virtualAddresses: section('Addresses of this node for endpoints of headless Services behind the tunnel.', {
       enable: flag(true, 'Give them out by DNS, so that headless Services and StatefulSets work across networks.'),
       cidr: text('240.96.0.0/16', cidr, 'Range that they are taken from. It must not be in use anywhere near.'),
+    }),
+    healthChecks: section('Active checks of endpoints. Annotations of a Service override every value but the limits.', {
+      enable: flag(true, 'Check endpoints of Services that ask for it, or of all.'),
+      kind: choice(
+        'none',
+        ['none', 'tcp', 'http'],
+        'Check of Services without the annotation edgemesh.kubeedge.io/health-check: none, a TCP connection, or an HTTP request.',
+      ),
+      path: text('/', requestPath, 'Path that HTTP checks ask for; a status of 200 to 399 is good.'),
+      interval: integer(10, [1, 3_600], 'Time between two checks of an endpoint, a tenth more or less.', { unit: 's' }),
+      timeout: integer(3, [1, 3_600], 'A check without answer has failed after this time.', { unit: 's' }),
+      healthyThreshold: integer(2, [1, 100], 'Good checks in a row after which an endpoint is used again.'),
+      unhealthyThreshold: integer(3, [1, 100], 'Failed checks in a row after which an endpoint is left out.'),
+      maxEjectionPercent: integer(
+        100,
+        [1, 100],
+        'Share of the endpoints of a port that may be left out. One always may; when all fail, all stay.',
+        { unit: '%' },
+      ),
+      maxConcurrent: integer(32, [1, 1_024], 'Checks under way at once.'),
+      maxEndpoints: integer(4_096, [1, 65_536], 'Endpoints checked; further ones stay as the cluster says.'),
     }),
     socks5Proxy: section(
       'SOCKS5 proxy that reaches other nodes by name, for ssh.',
