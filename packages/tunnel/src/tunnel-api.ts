@@ -2,6 +2,7 @@ import type { ByteStream, Clock, Datagrams, Dialer, DialOptions, DialTarget, Log
 import type { ControlPlaneOptions, ManagedControlPlane } from './control/index.ts';
 import type { PathOptions, RelayLimits } from './options.ts';
 import type { PathTransition } from './paths/machine.ts';
+import type { SendShortSyn } from './punch/doors.ts';
 import type { NatKind } from './punch/nat-kind.ts';
 import type { PunchOptions } from './punch/punch-options.ts';
 import type { RelayStatus } from './relay/service.ts';
@@ -36,6 +37,11 @@ export interface TunnelDeps {
   readonly log?: Logger;
   readonly metrics?: Metrics;
   readonly clock?: Clock;
+  /**
+   * How to send a SYN that dies on its way, which opens our own NAT without waking the peer's (`@edgemesh/linux` has it). It is
+   * loaded when a NAT answers with resets. Without it such NATs are opened by good timing only.
+   */
+  readonly loadShortSyn?: () => Promise<SendShortSyn>;
 }
 
 /** Streams to other nodes by node name, whatever lies between. */
@@ -46,7 +52,7 @@ export interface Tunnel extends Dialer, AsyncDisposable {
   /** `target.nodeName` is required; streams may be written to before a path exists. */
   dial(target: DialTarget, options?: DialOptions): ByteStream;
   openDatagrams(target: DialTarget, options?: DialOptions): Datagrams;
-  /** A channel of IP packets to a node, for the pod network. */
+  /** A channel of IP packets to a node, for the pod network. What arrives on it is valid during the call only: copy what must stay. */
   openPackets(nodeName: string): Datagrams;
   peers(): readonly PeerStatus[];
   relays(): readonly RelayState[];

@@ -68,6 +68,7 @@ export interface InboundRequest {
 /** Decides about streams that peers open here. A refusal travels back with its code and message. */
 export interface InboundHandler {
   openStream(request: InboundRequest): ByteStream | MeshError;
+  /** What is sent to a channel of kind `packets` is valid during the call only: copy what must stay. */
   openDatagrams(request: InboundRequest): Datagrams | MeshError;
 }
 

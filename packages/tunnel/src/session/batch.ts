@@ -17,7 +17,8 @@ interface UsedSlab {
 /**
  * Puts frames side by side into one buffer, which one TLS write takes, and which the replay log keeps: one copy, and no
  * object per frame. Slabs are used again, for fresh memory costs page faults and garbage collection at every gigabit: a
- * slab is free once the peer has acknowledged bytes of a later one, because then all of it has left this process.
+ * slab is free once the peer has acknowledged all numbered bytes in it. That it has left this process is for the caller to see to:
+ * see {@link begin}.
  */
 export class BatchWriter {
   private readonly log: ReplayLog;
@@ -32,6 +33,7 @@ export class BatchWriter {
     this.log = log;
   }
 
+  /** Starts a batch. The carrier must have taken all batches before it: their memory may be written over now. */
   begin(): void {
     if (this.slab === undefined || this.slab.length - this.at < 2 * FRAME_ROOM) this.nextSlab();
     this.batchStart = this.at;
@@ -79,7 +81,7 @@ export class BatchWriter {
       if (this.used.length > MAX_WAITING_SLABS) this.used.shift();
     }
     const oldest = this.used[0];
-    const isFree = oldest !== undefined && this.log.start > oldest.end;
+    const isFree = oldest !== undefined && this.log.start >= oldest.end;
     this.slab = isFree ? (this.used.shift() as UsedSlab).slab : Buffer.allocUnsafeSlow(SLAB_BYTES);
     this.at = 0;
   }

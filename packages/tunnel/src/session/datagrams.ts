@@ -25,6 +25,7 @@ export class MuxDatagrams implements Datagrams, Sendable {
   dialTimer: Timer | undefined;
   private readonly host: ChannelHost;
   private readonly open: OpenFrame | undefined;
+  private readonly kind: StreamKind;
   private readonly maxBytes: number;
   private readonly maxQueueBytes: number;
   private sink: DatagramSink | undefined;
@@ -48,6 +49,7 @@ export class MuxDatagrams implements Datagrams, Sendable {
     this.open = open;
     this.openSent = open === undefined;
     this.owesAccept = open === undefined;
+    this.kind = kind;
     this.maxBytes = kind === 'packets' ? MAX_PACKET_BYTES : MAX_UDP_BYTES;
     this.maxQueueBytes = maxQueueBytes;
   }
@@ -99,19 +101,21 @@ export class MuxDatagrams implements Datagrams, Sendable {
     this.host.ready(this, 0);
   }
 
+  /** The payload is valid during the call only. */
   onDatagram(payload: Buffer): void {
     if (this.done) return;
     if (!this.accepted) this.onAccept();
     this.host.received(payload.length);
     if (this.sink !== undefined && this.inbox.length === 0) {
-      this.sink.message(payload);
+      // Packets go to a device within the call; a UDP socket keeps what it sends.
+      this.sink.message(this.kind === 'packets' ? payload : Buffer.from(payload));
       return;
     }
     if (this.inboxBytes + payload.length + HEADER_BYTES > this.maxQueueBytes) {
       this.host.dropped();
       return;
     }
-    this.inbox.push(payload);
+    this.inbox.push(Buffer.from(payload));
     this.inboxBytes += payload.length + HEADER_BYTES;
   }
 

@@ -267,7 +267,7 @@ describe('BatchWriter', () => {
     );
   });
 
-  it('uses a slab again once bytes of a later one are acknowledged, and not before', () => {
+  it('uses a slab again once everything in it is acknowledged, and not before', () => {
     const log = new ReplayLog();
     const writer = new BatchWriter(log);
     const memory = () => {
@@ -278,7 +278,7 @@ describe('BatchWriter', () => {
     const first = memory();
     let second = first;
     while (second === first) second = memory();
-    log.acknowledge(log.end - 60_008);
+    log.acknowledge(log.end - 60_008 - 1);
     let third = second;
     while (third === second) third = memory();
     expect(third).not.toBe(first);
@@ -286,5 +286,16 @@ describe('BatchWriter', () => {
     let fourth = third;
     while (fourth === third) fourth = memory();
     expect(fourth).toBe(first);
+  });
+
+  it('needs no other slab for frames that nobody acknowledges', () => {
+    const writer = new BatchWriter(new ReplayLog());
+    const memory = new Set<ArrayBufferLike>();
+    for (let i = 0; i < 100; i++) {
+      writer.begin();
+      writer.unnumbered(wire.FRAME.datagram, 1, Buffer.alloc(60_000));
+      memory.add((writer.finish() as Buffer).buffer);
+    }
+    expect(memory.size).toBe(1);
   });
 });

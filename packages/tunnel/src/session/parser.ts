@@ -13,7 +13,7 @@ import {
 export interface FrameHandler {
   /** A piece of a DATA frame, at least one byte; not copied. */
   onData(id: number, bytes: Buffer): void;
-  /** Any other known frame, whole. The payload is not used again by the parser. */
+  /** Any other known frame, whole. The payload of a datagram is valid during the call only; that of others may be kept. */
   onFrame(type: number, id: number, payload: Buffer): void;
   /** Numbered bytes were taken; they will not have to be sent again. */
   onNumbered(bytes: number): void;
@@ -26,6 +26,8 @@ export interface DataInProgress {
 }
 
 const KNOWN: ReadonlySet<number> = new Set(Object.values(FRAME));
+
+const EMPTY = Buffer.alloc(0);
 
 function limitOf(type: number): number {
   if (type === FRAME.data) return MAX_DATA_BYTES;
@@ -49,6 +51,8 @@ export class FrameParser {
   /** Where the payload of a frame that spans chunks is collected. */
   private body: Buffer | undefined;
   private bodyBytes = 0;
+  /** Datagrams are collected here, one after the other: at a gigabit fresh memory for each costs more than reading them. */
+  private scratch = EMPTY;
   private stopped = false;
 
   constructor(handler: FrameHandler, inProgress?: DataInProgress) {
@@ -139,13 +143,18 @@ export class FrameParser {
       this.finish(chunk.subarray(at, end));
       return end;
     }
-    // Not from the pool: a datagram that somebody keeps must not keep 64 KiB of others.
-    this.body ??= Buffer.allocUnsafeSlow(this.remaining);
+    this.body ??= this.memoryFor(this.remaining);
     chunk.copy(this.body, this.bodyBytes, at, end);
     this.bodyBytes += end - at;
     this.remaining -= end - at;
     if (this.remaining === 0) this.finish(this.body);
     return end;
+  }
+
+  private memoryFor(length: number): Buffer {
+    if (this.type !== FRAME.datagram) return Buffer.allocUnsafeSlow(length);
+    if (this.scratch.length < length) this.scratch = Buffer.allocUnsafeSlow(length);
+    return this.scratch.subarray(0, length);
   }
 
   private finish(payload: Buffer): void {
@@ -157,5 +166,3 @@ export class FrameParser {
     if (KNOWN.has(this.type)) this.handler.onFrame(this.type, this.id, payload);
   }
 }
-
-const EMPTY = Buffer.alloc(0);
