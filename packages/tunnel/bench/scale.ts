@@ -1,179 +1,141 @@
 /**
- * How a relay grows: nodes that wait on it, and circuits that it splices. All on loopback, in a handful of processes.
+ * How a relay grows: nodes that wait on it, circuits that it splices, and how long all of them need to come back after
+ * it was killed. All on loopback, in a handful of processes.
  *
- *   node --expose-gc --conditions=@edgemesh/source bench/scale.ts [clients 2000] [circuits 5000]
+ *   node --expose-gc --conditions=@edgemesh/source bench/scale.ts [--members 2000] [--circuits 5000] [--restart]
  *
- * Prints the relay's resident memory (after a collection) at each step, and the slope.
+ * Prints the relay's resident memory (after collections and some quiet seconds) at each step, and the slope.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { silentLogger, systemClock } from '@edgemesh/core';
-import { createControlPlane, writePreamble } from '../src/control/index.ts';
-import { createNodeIdentity, deriveMeshSecrets } from '../src/identity/index.ts';
-import { createRelayClient } from '../src/relay/client.ts';
-import { createRelayServer } from '../src/relay-server.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { runCircuits, runMembers } from './scale-members.ts';
+import { type RelayState, runRelay } from './scale-relay.ts';
 
-const SECRET = 'a secret for benchmarks only';
-const CLIENTS_PER_PROCESS = 250;
-const STEPS = 5;
-type Message = Readonly<Record<string, number | string>>;
+const MEMBERS_PER_PROCESS = 250;
+const CIRCUITS_PER_STEP = 1_000;
+const MEMBERS_PER_STEP = 500;
 
-async function runRelay(): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), 'scale-'));
-  const relay = await createRelayServer(
-    {
-      nodeName: 'relay',
-      stateDir: folder,
-      secrets: [SECRET],
-      relay: { maxCircuits: 100_000, maxCircuitsPerPeer: 100_000, circuitIdleMs: 3_600_000, maxReservations: 100_000 },
-      control: {
-        listen: [{ host: '127.0.0.1', port: 0 }],
-        mdns: false,
-        tunables: { port: { preambleTimeoutMs: 5_000, maxPendingSockets: 4_096, maxSocketsPerIp: 100_000 } },
-      },
-    },
-    {},
-  );
-  process.on('message', (message: Message) => {
-    if (message.ask !== 'state') return;
-    global.gc?.();
-    const before = process.cpuUsage();
-    setTimeout(() => {
-      global.gc?.();
-      const { user, system } = process.cpuUsage(before);
-      const { rss, heapUsed, external } = process.memoryUsage();
-      process.send?.({
-        rss,
-        heapUsed,
-        external,
-        cpuPercent: (user + system) / 20_000,
-        circuits: relay.relayStatus()?.circuits ?? 0,
-        records: relay.control.records().length,
-      });
-    }, 2_000);
-  });
-  process.on('disconnect', () => void rm(folder, { recursive: true, force: true }).then(() => process.exit(0)));
-  process.send?.({ port: relay.listenAddresses[0]?.port ?? 0 });
-}
-
-const planeOf = async (name: string, port: number) => {
-  const plane = await createControlPlane({
-    identity: await createNodeIdentity(),
-    secrets: deriveMeshSecrets([SECRET]),
-    nodeName: name,
-    listen: [{ host: '127.0.0.1', port: 0 }],
-    relays: [{ addresses: [`127.0.0.1:${port}`] }],
-    mdns: false,
-    extraFilteredInterfaces: ['lo'],
-    outboundPort: 0,
-    log: silentLogger,
-  });
-  while (plane.relays()[0]?.state !== 'connected') await new Promise((resolve) => setTimeout(resolve, 20));
-  return plane;
-};
-
-/** Whole control planes: each greets, reserves, pings, as an agent does. */
-async function runClients(port: number, first: number, count: number): Promise<void> {
-  for (let i = 0; i < count; i++) await planeOf(`client-${first + i}`, port);
-  process.send?.({ connected: count });
-}
-
-/** Two members and as many raw circuits between them as are asked for; a byte goes through each, both ways. */
-async function runCircuits(port: number): Promise<void> {
-  const far: Socket[] = [];
-  const callee = await planeOf('callee', port);
-  const caller = await planeOf('caller', port);
-  const deps = { writePreamble, connectTimeoutMs: 10_000, clock: systemClock };
-  createRelayClient({
-    ...deps,
-    control: callee,
-    onIncoming: (_, { socket }) => {
-      far.push(socket as Socket);
-      socket.on('data', (chunk) => socket.write(chunk));
-    },
-  });
-  const client = createRelayClient({ ...deps, control: caller, onIncoming: () => undefined });
-  const near: Socket[] = [];
-  process.on('message', async ({ open }: Message) => {
-    while (near.length < Number(open)) {
-      const batch = Array.from({ length: 20 }, async () => {
-        const { socket } = await client.connect({ peerId: callee.peerId, relays: [] }, AbortSignal.timeout(10_000));
-        socket.write(Buffer.alloc(1_024));
-        await once(socket, 'data');
-        near.push(socket as Socket);
-      });
-      await Promise.all(batch);
-    }
-    process.send?.({ opened: near.length });
-  });
-  process.send?.({ ready: 1 });
-}
-
-const ask = (child: ChildProcess, message: Message): Promise<Record<string, number>> => {
-  const answer = once(child, 'message').then(([body]) => body as Record<string, number>);
+const start = (...args: (string | number)[]): ChildProcess =>
+  fork(process.argv[1] as string, ['as', ...args.map(String)], { execArgv: process.execArgv });
+const said = <T>(child: ChildProcess): Promise<T> => once(child, 'message').then(([body]) => body as T);
+const ask = <T>(child: ChildProcess, message: object): Promise<T> => {
+  const answer = said<T>(child);
   child.send(message);
   return answer;
 };
-const start = (...args: string[]): ChildProcess =>
-  fork(process.argv[1] as string, args, { execArgv: process.execArgv });
-const said = (child: ChildProcess) => once(child, 'message').then(([body]) => body as Record<string, number>);
-const mb = (bytes = 0) => (bytes / 1e6).toFixed(1);
+const end = async (child: ChildProcess): Promise<void> => {
+  const gone = once(child, 'exit');
+  child.kill('SIGKILL');
+  await gone;
+};
+const mb = (bytes: number) => (bytes / 1e6).toFixed(1);
 
-async function measure(): Promise<void> {
-  const [clients, circuits] = [Number(process.argv[2] ?? 2_000), Number(process.argv[3] ?? 5_000)];
-  const children: ChildProcess[] = [];
-  const relay = start('relay');
-  children.push(relay);
-  const { port } = await said(relay);
-  const report = async (what: string) => {
-    const state = await ask(relay, { ask: 'state' });
-    console.log(
-      `${what}: RSS ${mb(state.rss)} MB, heap ${mb(state.heapUsed)}, external ${mb(state.external)}, ` +
-        `CPU ${state.cpuPercent?.toFixed(1)} %, circuits ${state.circuits}, records ${state.records}`,
-    );
-    return state.rss ?? 0;
-  };
-  const empty = await report('empty');
-  const pair = start('circuits', String(port));
-  children.push(pair);
+async function report(relay: ChildProcess, what: string): Promise<RelayState> {
+  const state = await ask<RelayState>(relay, { ask: 'state' });
+  console.log(
+    `| ${what} | ${mb(state.rss)} | ${mb(state.heapUsed)} of ${mb(state.heapTotal)} | ${mb(state.external)} | ` +
+      `${mb(state.native)} | ${state.cpuPercent.toFixed(1)} |`,
+  );
+  return state;
+}
+
+/** The straight line through the points by least squares: what each unit costs, and how far the points stray. */
+function fit(points: readonly (readonly [number, number])[]): { slope: number; strayPercent: number } {
+  const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const [mx, my] = [mean(points.map(([x]) => x)), mean(points.map(([, y]) => y))];
+  const slope =
+    points.reduce((sum, [x, y]) => sum + (x - mx) * (y - my), 0) / points.reduce((sum, [x]) => sum + (x - mx) ** 2, 0);
+  const stray = Math.max(...points.map(([x, y]) => Math.abs(y - my - slope * (x - mx))));
+  const range = slope * ((points.at(-1)?.[0] ?? 0) - (points[0]?.[0] ?? 0));
+  return { slope, strayPercent: (100 * stray) / Math.abs(range) };
+}
+
+function tell(points: readonly (readonly [number, number])[], unit: string): void {
+  const { slope, strayPercent } = fit(points);
+  console.log(`${(slope / 1_000).toFixed(1)} KB per ${unit}, at most ${strayPercent.toFixed(0)} % off the line`);
+}
+
+async function measureCircuits(relay: ChildProcess, port: number, circuits: number): Promise<void> {
+  const pair = start('circuits', port);
   await said(pair);
-  let last = await report('two members');
-  const before = last;
-  for (let step = 1; step <= STEPS && circuits > 0; step++) {
-    const open = Math.round((circuits * step) / STEPS);
+  const points: [number, number][] = [[0, (await report(relay, '0 circuits')).rss]];
+  for (let open = CIRCUITS_PER_STEP; open <= circuits; open += CIRCUITS_PER_STEP) {
     await ask(pair, { open });
-    const now = await report(`${open} circuits`);
-    console.log(`  ${((now - last) / (circuits / STEPS) / 1_000).toFixed(1)} KB for each of these`);
-    last = now;
+    points.push([open, (await report(relay, `${open} circuits`)).rss]);
   }
-  if (circuits > 0) console.log(`slope: ${((last - before) / circuits / 1_000).toFixed(1)} KB per circuit`);
-  pair.disconnect();
-  pair.kill();
-  const base = await report('circuits gone');
-  for (let first = 0; first < clients; first += CLIENTS_PER_PROCESS) {
-    const child = start('clients', String(port), String(first), String(Math.min(CLIENTS_PER_PROCESS, clients - first)));
+  tell(points, 'circuit');
+  await end(pair);
+  await report(relay, 'circuits gone');
+}
+
+async function measureMembers(relay: ChildProcess, port: number, members: number): Promise<ChildProcess[]> {
+  const children: ChildProcess[] = [];
+  const points: [number, number][] = [[0, (await report(relay, '0 members')).rss]];
+  for (let first = 0; first < members; first += MEMBERS_PER_PROCESS) {
+    const count = Math.min(MEMBERS_PER_PROCESS, members - first);
+    const child = start('members', port, first, count);
     children.push(child);
     const began = performance.now();
     await said(child);
-    const seconds = (performance.now() - began) / 1_000;
-    last = await report(`${first + CLIENTS_PER_PROCESS} clients (these in ${seconds.toFixed(1)} s)`);
+    if (process.env.SCALE_VERBOSE) console.log(`${count} in ${((performance.now() - began) / 1_000).toFixed(1)} s`);
+    if ((first + count) % MEMBERS_PER_STEP > 0 && first + count < members) continue;
+    points.push([first + count, (await report(relay, `${first + count} members`)).rss]);
   }
+  tell(points, 'member');
+  return children;
+}
+
+/** Kills the relay, starts it again at the same port, and waits until everybody is back. */
+async function measureReturn(relay: ChildProcess, port: number, folder: string): Promise<ChildProcess> {
+  const { members: before } = await ask<RelayState>(relay, { ask: 'members' });
+  await end(relay);
+  const successor = start('relay', port, folder);
+  await said(successor);
+  const began = performance.now();
+  const marks = [0.5, 0.9, 0.99, 1];
+  while (marks.length > 0) {
+    await delay(50);
+    const { members } = await ask<RelayState>(successor, { ask: 'members' });
+    const seconds = ((performance.now() - began) / 1_000).toFixed(1);
+    while (marks.length > 0 && members >= (marks[0] as number) * before) {
+      console.log(`${100 * (marks.shift() as number)} % of ${before} are back after ${seconds} s`);
+    }
+  }
+  return successor;
+}
+
+async function measure(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      members: { type: 'string', default: '2000' },
+      circuits: { type: 'string', default: '5000' },
+      restart: { type: 'boolean', default: false },
+      snapshot: { type: 'string' },
+    },
+  });
+  const folder = await mkdtemp(join(tmpdir(), 'scale-'));
+  let relay = start('relay', 0, folder);
+  const { port } = await said<{ port: number }>(relay);
   console.log(
-    `slope: ${((last - base) / clients / 1_000).toFixed(1)} KB per client; from ${mb(empty)} to ${mb(last)} MB`,
+    '| relay with | RSS MB | heap MB | buffers MB | native MB | CPU % |\n| --- | --- | --- | --- | --- | --- |',
   );
-  for (const child of children) {
-    if (child.connected) child.disconnect();
-    child.kill();
-  }
+  if (Number(values.circuits) > 0) await measureCircuits(relay, port, Number(values.circuits));
+  const members = Number(values.members) > 0 ? await measureMembers(relay, port, Number(values.members)) : [];
+  if (values.snapshot !== undefined) await ask(relay, { snapshot: values.snapshot });
+  if (values.restart) relay = await measureReturn(relay, port, folder);
+  for (const child of members) await end(child);
+  await end(relay);
+  await rm(folder, { recursive: true, force: true });
 }
 
 if (process.send !== undefined) process.on('disconnect', () => process.exit(0));
-const [, , role, ...args] = process.argv;
-if (role === 'relay') await runRelay();
+const [, , as, role, ...args] = process.argv;
+if (as !== 'as') await measure();
+else if (role === 'relay') await runRelay(Number(args[0]), args[1] as string);
 else if (role === 'circuits') await runCircuits(Number(args[0]));
-else if (role === 'clients') await runClients(Number(args[0]), Number(args[1]), Number(args[2]));
-else await measure();
+else await runMembers(Number(args[0]), Number(args[1]), Number(args[2]));

@@ -76,6 +76,8 @@ export interface ManagedControlPlane extends ControlPlane {
   openCircuit(record: NodeRecord, signal: AbortSignal): Promise<Duplex>;
   /** Receives the far end of circuits that peers open here. */
   onCircuit(listener: (stream: Duplex, peerId: string) => void): void;
+  /** IP addresses of this node's own interfaces, without those that are filtered. */
+  ownHosts(): readonly string[];
   /** Called when an address of this machine has come or gone. Returns the way to stop it. */
   onNetworkChange(listener: () => void): () => void;
   /** Local port of outbound control connections; undefined when the kernel chooses. */

@@ -40,6 +40,11 @@ export interface Host {
   dial(address: Multiaddr, options: AbortOptions & Pick<SharedTcpDialOptions, 'socket'>): Promise<Connection>;
   /** Asks a connected relay for a circuit-relay-v2 reservation; libp2p refreshes it. */
   reserve(relay: PeerId): Promise<void>;
+  /**
+   * Asks the far end of a connection for a sign of life, by the muxer's own ping: 12 bytes and no stream, where an RPC
+   * costs both ends a negotiated stream. A relay answers these for every node, all the time.
+   */
+  ping(connection: Connection, options: AbortOptions): Promise<void>;
 }
 
 interface TransportManager {
@@ -49,6 +54,11 @@ interface TransportManager {
 
 interface Reserving {
   readonly reservationStore: { addRelay(peer: PeerId, type: 'configured'): Promise<unknown> };
+}
+
+/** libp2p's connection does not show its muxer in its type. */
+interface Pingable {
+  readonly muxer: { ping(options: AbortOptions): Promise<number> };
 }
 
 const DHT_PROTOCOL = '/edgemesh/kad/1.0.0';
@@ -101,6 +111,9 @@ export async function createHost(options: HostOptions): Promise<Host> {
     async reserve(relay) {
       const circuit = manager.getTransports().find((transport) => 'reservationStore' in transport);
       await (circuit as unknown as Reserving).reservationStore.addRelay(relay, 'configured');
+    },
+    async ping(connection, pingOptions) {
+      await (connection as unknown as Pingable).muxer.ping(pingOptions);
     },
   };
 }

@@ -2,5 +2,5 @@ export type { ControlKeys, ControlPlaneOptions, ManagedControlPlane, RelayEntry 
 export { createControlPlane } from './control-plane.ts';
 export type { PinConflict } from './state/pins.ts';
 export { pickLocalPort } from './transport/local-port.ts';
-export { fromMultiaddr, toMultiaddr } from './transport/multiaddrs.ts';
+export { fromMultiaddr, plainIp, toMultiaddr } from './transport/multiaddrs.ts';
 export { DATA_MAGIC, encodePreamble, readPreamble, TICKET_BYTES, writePreamble } from './transport/preamble.ts';

@@ -64,7 +64,6 @@ export class Links {
   constructor(deps: LinksDeps) {
     this.#deps = deps;
     deps.rpc.handle(METHODS.hello, (caller, body) => this.#welcome(caller, body));
-    deps.rpc.handle(METHODS.ping, () => Promise.resolve(new Uint8Array(0)));
   }
 
   /** Connects to whoever answers first at these addresses. Rejects with TunnelError. */
@@ -189,7 +188,7 @@ class WatchedLink implements Link {
     const started = deps.clock.now();
     try {
       const both = AbortSignal.any([signal, deadline]);
-      await deps.rpc.requestOn(this.connection, METHODS.ping, new Uint8Array(0), both);
+      await deps.host.ping(this.connection, { signal: both });
       // RFC 6298's weight of one eighth
       this.#rttMs += (deps.clock.now() - started - this.#rttMs) / 8;
     } catch (error) {

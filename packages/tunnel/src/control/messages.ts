@@ -4,8 +4,6 @@ import { TunnelError } from '../errors.ts';
 export const METHODS = {
   /** First message on every control connection, from the side that dialled: both records, and what the peer sees of us. */
   hello: 'control.hello',
-  /** Answers at once; measures the round trip and proves life. */
-  ping: 'control.ping',
   /** Changed records, unasked. */
   push: 'records.push',
   /** The record of one node; the caller is told about its changes from then on. */

@@ -291,6 +291,10 @@ export class Plane implements ManagedControlPlane {
     return this.#dialer;
   }
 
+  ownHosts(): readonly string[] {
+    return this.#usableInterfaces().map(({ host }) => host);
+  }
+
   onNetworkChange(listener: () => void): () => void {
     return this.#network.onChange(listener);
   }
