@@ -70,6 +70,7 @@ export const builtinKinds: readonly KindSpec[] = [
   core('Secret', 'secrets', { fieldSelectors: ['type'] }),
   core('ConfigMap', 'configmaps'),
   grouped('discovery.k8s.io', ['v1'], 'EndpointSlice', 'endpointslices'),
+  grouped('coordination.k8s.io', ['v1'], 'Lease', 'leases', { generation: false }),
   grouped('networking.k8s.io', ['v1'], 'Ingress', 'ingresses', { status: true }),
   grouped('networking.k8s.io', ['v1'], 'IngressClass', 'ingressclasses', { namespaced: false }),
   grouped('networking.k8s.io', ['v1'], 'NetworkPolicy', 'networkpolicies'),
