@@ -13,6 +13,7 @@ export interface DiscoveryMetrics {
   readonly publishSeconds: Histogram;
   readonly snapshotWrites: Labelled<Counter>;
   readonly snapshotBytes: Gauge;
+  readonly statusWrites: Labelled<Counter>;
 }
 
 /** Registers the metrics; asking twice gives the same ones. */
@@ -39,5 +40,9 @@ export function createDiscoveryMetrics(metrics: Metrics): DiscoveryMetrics {
       .with(),
     snapshotWrites: counter('snapshot_writes_total', 'Snapshots written, by result', ['result']),
     snapshotBytes: gauge('snapshot_bytes', 'Size of the last snapshot').with(),
+    statusWrites: counter('status_writes_total', 'Statuses compared with the API server, by result', [
+      'kind',
+      'result',
+    ]),
   };
 }

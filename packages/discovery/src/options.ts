@@ -98,3 +98,24 @@ export const REFLECTOR_BACKOFF = { initialMs: 500, maxMs: 30_000 } as const;
 export const MAX_EVENTS_DURING_LIST = 4_096;
 /** Secrets that may be followed by name at one time. */
 export const MAX_FOLLOWED_SECRETS = 256;
+
+// ---- statuses ------------------------------------------------------------------------------------------------------
+
+/** Seconds after which a node whose Lease does not change counts as gone. */
+export const REPORT_LEASE_SECONDS = 45;
+/** Milliseconds between renewals of the Lease, and between looks at those of others. */
+export const REPORT_RENEW_MS = 15_000;
+/** Characters of what a node reports; annotations of an object may have 256 KiB together. */
+export const MAX_REPORT_LENGTH = 128 * 1024;
+/** Milliseconds that changes are collected before statuses are written. */
+export const STATUS_DELAY_MS = 200;
+/** Milliseconds between two objects: at most 20 of them a second. */
+export const STATUS_PAUSE_MS = 50;
+/** Milliseconds after which every status is compared with what the API server has, in case somebody overwrote it. */
+export const STATUS_RESYNC_MS = 600_000;
+/** How often a status is read and written again at once when the object changed in between. */
+export const STATUS_CONFLICT_TRIES = 5;
+/** A view of the other nodes younger than this many milliseconds is good enough to write by. */
+export const STATUS_VIEW_MS = 2_000;
+/** Backoff of Leases and statuses that cannot be written, for instance for want of permission. */
+export const STATUS_BACKOFF = { initialMs: 1_000, maxMs: 300_000 } as const;

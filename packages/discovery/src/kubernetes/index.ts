@@ -18,4 +18,6 @@ export {
 } from './resources.ts';
 export type { SecretRef } from './session.ts';
 export { createKubernetesSource, type KubernetesSource, type KubernetesSourceOptions } from './source.ts';
+export type { StatusPublication, StatusWriter, StatusWriterState, WantedStatus } from './status/types.ts';
+export { createStatusWriter, type StatusWriterOptions } from './status/writer.ts';
 export type { KubeconfigConnection } from './transport.ts';
