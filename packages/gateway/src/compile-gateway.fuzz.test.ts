@@ -3,7 +3,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { CompileOptions } from './common/context.ts';
 import { compileGateway } from './compile-gateway.ts';
-import { withProgrammed } from './gateway-api/programmed.ts';
+import { reportOf } from './runtime/node-report.ts';
+import { renderStatuses } from './runtime/render-statuses.ts';
 import { catalogOf, serviceOf } from './testing/catalog.ts';
 import { httpServer, istioGateway, virtualService } from './testing/istio.ts';
 
@@ -256,7 +257,7 @@ const destinationRule: NonNullable<CompileOptions['destinationRule']> = (service
 
 function compile(objects: readonly unknown[]) {
   const plan = compileGateway(catalogOf(SERVICES, objects), { destinationRule });
-  for (const status of plan.statuses) withProgrammed(status, () => undefined);
+  renderStatuses(plan.statuses, [reportOf(plan.statuses, [])]);
   for (const port of plan.ports) {
     const tables =
       port.kind === 'http'

@@ -27,8 +27,7 @@ export function compileGateway(catalog: Catalog, options: CompileOptions = {}): 
     conditions.add('gateway', port, `more than ${limits.maxRoutesPerPort} routes; some of ${host} are left out`),
   );
   compileIstio(context, drafts);
-  const statuses = compileGatewayApi(context, drafts);
-  compileIngress(context, drafts);
+  const statuses = [...compileGatewayApi(context, drafts), ...compileIngress(context, drafts)];
   const secrets = [...context.secrets.values()];
   if (secrets.length > limits.maxSecrets) {
     conditions.add('gateway', 'secrets', `${secrets.length} Secrets are named, ${limits.maxSecrets} are followed`);

@@ -4,7 +4,6 @@ export { subsetLabels } from './common/destination-rule.ts';
 export { compileGateway } from './compile-gateway.ts';
 export * from './errors.ts';
 export { CONTROLLER_NAME } from './gateway-api/compile-gateway-api.ts';
-export { withProgrammed } from './gateway-api/programmed.ts';
 export { INGRESS_CONTROLLER } from './ingress/compile-ingress.ts';
 export * from './model.ts';
 export * from './options.ts';

@@ -115,13 +115,14 @@ export interface L4Target {
   readonly subset?: string;
 }
 
-/** A status to write back: everything but what only the running gateway knows, which `withProgrammed` adds. */
+/** A status to write back: everything but what only running gateways know, which `renderStatuses` adds. */
 export interface ObjectStatus {
   readonly apiVersion: string;
   readonly kind: string;
   readonly namespace?: string;
   readonly name: string;
+  readonly uid?: string;
   readonly status: Readonly<Record<string, unknown>>;
-  /** Of a Gateway: the port plan of each listener that has one. */
+  /** Of a Gateway: the port plan of each listener that has one. Of an Ingress: the port plans it is served on. */
   readonly listenerPorts?: Readonly<Record<string, string>>;
 }

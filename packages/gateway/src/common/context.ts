@@ -16,8 +16,6 @@ export interface CompileOptions {
   readonly destinationRule?: (service: Service, catalog: Catalog) => KubeObject | undefined;
   /** Controller of the GatewayClasses that are ours. Default `edgemesh.kubeedge.io/gateway`. */
   readonly controllerName?: string;
-  /** Addresses to show in the status of Gateways. */
-  readonly addresses?: readonly string[];
   readonly limits?: Partial<GatewayLimits>;
 }
 

@@ -116,6 +116,21 @@ describe('HTTPRouteSimpleSameNamespace', () => {
     ]);
   });
 
+  it('takes its entries out of the status of a route that has left its Gateways', () => {
+    const { spec, ...rest } = route([to('v1')], { spec: { parentRefs: [{ name: 'theirs' }] } });
+    const left = (controllerName: string) => ({
+      ...rest,
+      spec,
+      status: { parents: [{ controllerName, conditions: [] }] },
+    });
+    const statusesOf = (object: object) =>
+      compile(gateway([listener()]), object).statuses.filter(({ kind }) => kind === 'HTTPRoute');
+    expect(statusesOf(left('edgemesh.kubeedge.io/gateway'))).toMatchObject([
+      { name: 'route', status: { parents: [] } },
+    ]);
+    expect(statusesOf(left('someone.else'))).toEqual([]);
+  });
+
   it('leaves Gateways of other classes alone', () => {
     const plan = compile(
       { ...gateway([listener()]), spec: { gatewayClassName: 'other', listeners: [listener()] } },

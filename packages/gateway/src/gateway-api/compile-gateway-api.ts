@@ -11,7 +11,7 @@ import { GATEWAY_GROUP, type Listener, type RouteKind } from './listener.ts';
 import { placeListeners } from './place-listeners.ts';
 import type { RankedRoute } from './precedence.ts';
 import type { RouteWork } from './route-work.ts';
-import { condition, Verdict } from './status.ts';
+import { condition, statusOf, Verdict } from './status.ts';
 
 /** Controller of GatewayClasses, where the options name no other. */
 export const CONTROLLER_NAME = 'edgemesh.kubeedge.io/gateway';
@@ -35,7 +35,7 @@ export function compileGatewayApi(context: CompileContext, drafts: PortDrafts): 
   placeListeners(gateways, work, drafts);
   return [
     ...classes.map((object) => statusOf(object, { conditions: [condition(object, 'Accepted', true, 'Accepted')] })),
-    ...gateways.map((gateway) => gatewayStatus(gateway, context)),
+    ...gateways.map((gateway) => gatewayStatus(gateway)),
     ...routes,
   ];
 }
@@ -52,7 +52,7 @@ function readRoute(
 ): ObjectStatus[] {
   const spec = specOf(route, work.context.conditions);
   const attachments = attach(route, kind, spec, listeners, work.context);
-  if (attachments.length === 0) return [];
+  if (attachments.length === 0) return hasOurParents(route, work.controller) ? [statusOf(route, { parents: [] })] : [];
   spec.only(['parentRefs', 'hostnames', 'rules', 'useDefaultGateways']);
   const resolved = new Verdict();
   const backendWork: BackendWork = { context: work.context, namespace: namespaceOf(route), kind, resolved };
@@ -68,6 +68,12 @@ function readRoute(
     conditions: [accepted.as(route, 'Accepted'), resolved.as(route, 'ResolvedRefs')],
   }));
   return [statusOf(route, { parents })];
+}
+
+/** Whether its status still speaks of a Gateway of ours. */
+function hasOurParents({ status }: KubeObject, controller: string): boolean {
+  const { parents } = (status ?? {}) as { readonly parents?: unknown };
+  return Array.isArray(parents) && parents.some((parent) => parent?.controllerName === controller);
 }
 
 function addHttp(rules: readonly RankedRoute[], attachments: readonly Attachment[], { http }: RouteWork): void {
@@ -102,16 +108,4 @@ function addL4(
       if (!list.some((other) => other.owner === owner)) list.push({ owner, hosts, backends });
     }
   }
-}
-
-/** A status of an object. */
-export function statusOf(object: KubeObject, status: Readonly<Record<string, unknown>>): ObjectStatus {
-  const { namespace, name } = object.metadata;
-  return {
-    apiVersion: object.apiVersion,
-    kind: object.kind,
-    ...(namespace !== undefined && { namespace }),
-    name,
-    status,
-  };
 }

@@ -3,7 +3,7 @@ import type { CompileContext } from '../common/context.ts';
 import type { ObjectStatus } from '../model.ts';
 import { specOf } from '../read/conditions.ts';
 import { type Listener, listenerStatus, readListener } from './listener.ts';
-import { Verdict } from './status.ts';
+import { statusOf, Verdict } from './status.ts';
 
 /** A Gateway of one of our classes. */
 export interface GatewayState {
@@ -42,27 +42,19 @@ export function readGateway(object: KubeObject, context: CompileContext): Gatewa
   return { object, listeners, accepted, ...(addresses.length > 0 && { addresses }) };
 }
 
-/** Its status, without `Programmed`. */
-export function gatewayStatus({ object, listeners, accepted }: GatewayState, context: CompileContext): ObjectStatus {
+/** Its status, without addresses and `Programmed`. */
+export function gatewayStatus({ object, listeners, accepted }: GatewayState): ObjectStatus {
   const invalid = listeners.filter((l) => l.accepted.failed || l.resolved.failed || l.conflicted.failed);
   // One good listener is enough; the others tell of themselves.
   if (listeners.length === 0 || invalid.length === listeners.length)
     accepted.fail('ListenersNotValid', 'no listener is valid');
   const isPartly = invalid.length > 0 && invalid.length < listeners.length;
-  const { namespace, name } = object.metadata;
   const ports = listeners.flatMap((l) => (l.portId === undefined ? [] : [[l.name, l.portId] as const]));
   return {
-    apiVersion: object.apiVersion,
-    kind: object.kind,
-    ...(namespace !== undefined && { namespace }),
-    name,
-    status: {
-      ...(context.options.addresses && {
-        addresses: context.options.addresses.map((value) => ({ type: 'IPAddress', value })),
-      }),
+    ...statusOf(object, {
       conditions: [accepted.as(object, 'Accepted', isPartly ? 'ListenersNotValid' : 'Accepted')],
       listeners: listeners.map(listenerStatus),
-    },
+    }),
     listenerPorts: Object.fromEntries(ports),
   };
 }

@@ -1,4 +1,5 @@
 import type { KubeObject } from '@edgemesh/core';
+import type { ObjectStatus } from '../model.ts';
 
 /** A metav1.Condition without its time, which whoever writes it back knows. */
 export interface StatusCondition {
@@ -43,4 +44,17 @@ export class Verdict {
     const { problem } = this;
     return condition(object, type, problem === undefined, problem?.reason ?? goodReason, problem?.message);
   }
+}
+
+/** A status of an object. */
+export function statusOf(object: KubeObject, status: Readonly<Record<string, unknown>>): ObjectStatus {
+  const { namespace, name, uid } = object.metadata;
+  return {
+    apiVersion: object.apiVersion,
+    kind: object.kind,
+    ...(namespace !== undefined && { namespace }),
+    name,
+    ...(typeof uid === 'string' && { uid }),
+    status,
+  };
 }

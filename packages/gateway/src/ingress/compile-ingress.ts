@@ -5,6 +5,8 @@ import type { CompileContext } from '../common/context.ts';
 import { upstreamTls } from '../common/destination-rule.ts';
 import { hostCovers, normalizeHost } from '../common/hosts.ts';
 import type { PortDrafts } from '../common/port-drafts.ts';
+import { statusOf } from '../gateway-api/status.ts';
+import type { ObjectStatus } from '../model.ts';
 import { byAge, compare, namespaceOf, objectName, specOf } from '../read/conditions.ts';
 import type { Field } from '../read/field.ts';
 import { readCredential } from '../tls/credential.ts';
@@ -22,8 +24,8 @@ interface Placed {
   readonly owner: KubeObject;
 }
 
-/** networking.k8s.io/v1 Ingresses of our classes, on ports 80 and 443. Longest path first, exact before prefix. */
-export function compileIngress(context: CompileContext, drafts: PortDrafts): void {
+/** networking.k8s.io/v1 Ingresses of our classes, on ports 80 and 443. Longest path first, exact before prefix. Answers their statuses. */
+export function compileIngress(context: CompileContext, drafts: PortDrafts): ObjectStatus[] {
   const { objects } = context.catalog;
   const classes = [...(objects.get(`IngressClass.${GROUP}`)?.values() ?? [])].filter(
     (object) => specOf(object, context.conditions).get('controller').value === INGRESS_CONTROLLER,
@@ -36,13 +38,14 @@ export function compileIngress(context: CompileContext, drafts: PortDrafts): voi
     const className = specOf(ingress, context.conditions).get('ingressClassName');
     return className.absent ? byDefault : names.has(className.text() ?? '');
   });
-  if (ingresses.length === 0) return;
+  if (ingresses.length === 0) return [];
   const placed = ingresses.flatMap((ingress) => readIngress(ingress, context));
   placed.sort(
     (a, b) => b.path.value.length - a.path.value.length || compare(a.path.kind, b.path.kind) || byAge(a.owner, b.owner),
   );
   addHttp(placed, ingresses, context, drafts);
   for (const ingress of ingresses) addTls(ingress, placed, context, drafts);
+  return ingresses.map((ingress) => ({ ...statusOf(ingress, {}), listenerPorts: { http: `TCP ${HTTP_PORT}` } }));
 }
 
 function addHttp(

@@ -381,7 +381,7 @@ describe('TCP and UDP', () => {
         'default/udp': [endpointOf(backend.address().port, 'udp', { protocol: 'UDP' })],
       }),
     );
-    const written: unknown[] = [];
+    let written: unknown;
     await using gateway = await createGateway(
       {},
       {
@@ -389,7 +389,7 @@ describe('TCP and UDP', () => {
         balancing: roundRobin,
         dialer: createLocalDialer(),
         interfaces: () => LOOPBACK,
-        statusWriter: { write: (statuses) => written.push(statuses) },
+        statusWriter: { publish: (statuses) => (written = statuses?.render([statuses.report])) },
       },
     );
     expect(gateway.plan.conditions).toEqual([]);
@@ -400,11 +400,12 @@ describe('TCP and UDP', () => {
     client.close();
     backend.close();
     const programmed = { type: 'Programmed', status: 'True' };
-    expect(written.at(-1)).toMatchObject([
+    expect(written).toMatchObject([
       { kind: 'GatewayClass' },
       {
         kind: 'Gateway',
         status: {
+          addresses: [{ type: 'IPAddress', value: '127.0.0.1' }],
           conditions: [{ type: 'Accepted', status: 'True' }, programmed],
           listeners: [{ attachedRoutes: 1, conditions: [{}, {}, {}, programmed] }],
         },

@@ -25,17 +25,18 @@ import {
 import { type Balancing, createConnectionBudget, createServiceProxy, type Upstream } from '@edgemesh/proxy-l4';
 import type { CompileOptions } from '../common/context.ts';
 import { compileGateway } from '../compile-gateway.ts';
-import { withProgrammed } from '../gateway-api/programmed.ts';
 import { gatewayMetrics } from '../metrics.ts';
 import type { GatewayPlan, ObjectStatus, PortPlan, SecretRef } from '../model.ts';
 import { type GatewayLimits, gatewayLimits } from '../options.ts';
 import { type AddressOptions, chooseAddresses, type Interfaces } from './addresses.ts';
 import { createClusterUpstreams } from './cluster-upstreams.ts';
 import { concernsPlan } from './concerns-plan.ts';
-import { createListenerTable } from './listener-table.ts';
+import { createListenerTable, type ListenerState } from './listener-table.ts';
+import { parseReport, reportOf } from './node-report.ts';
 import { type ListenerSpec, openListener } from './open-listener.ts';
+import { renderStatuses } from './render-statuses.ts';
 import { type GatewayStatus, readGatewayStatus } from './status.ts';
-import { portProblem, wantedListeners } from './wanted-listeners.ts';
+import { wantedListeners } from './wanted-listeners.ts';
 
 /** Where the gateway listens, what it takes for its own, and its limits. */
 export interface GatewayOptions extends AddressOptions {
@@ -47,6 +48,21 @@ export interface GatewayOptions extends AddressOptions {
   /** Limits of the HTTP engine. */
   readonly http?: Partial<HttpLimits>;
   readonly forwarding?: ForwardingOptions;
+}
+
+/**
+ * Told what this node reports about its listeners, and how statuses follow from the reports of all nodes that run the
+ * gateway; whenever either changes. Undefined while there is nothing to write.
+ */
+export interface StatusPublisher {
+  publish(
+    publication:
+      | {
+          readonly report: string;
+          readonly render: (reports: readonly string[]) => readonly Omit<ObjectStatus, 'listenerPorts'>[];
+        }
+      | undefined,
+  ): void;
 }
 
 /** What the gateway works with. */
@@ -61,8 +77,8 @@ export interface GatewayDeps {
   readonly destinationRule?: (service: Service, catalog: Catalog) => KubeObject | undefined;
   /** Told which Secrets must be in the catalog. */
   readonly secrets?: { follow(refs: readonly SecretRef[]): void };
-  /** Takes statuses of Gateway API objects, whenever one of them has changed. */
-  readonly statusWriter?: { write(statuses: readonly ObjectStatus[]): void };
+  /** Writes statuses of Gateway API objects and Ingresses back to where they come from. */
+  readonly statusWriter?: StatusPublisher;
   readonly interfaces?: () => Interfaces;
   readonly accessLog?: (entry: AccessLogEntry) => void;
   readonly log?: Logger;
@@ -103,7 +119,7 @@ class RunningGateway implements Gateway {
   private ports = new Map<string, PortPlan>();
   private addresses: readonly string[] = [];
   private followed = '';
-  private written = '';
+  private published = '';
   private compileTimer: Timer | undefined;
   private pollTimer: Timer | undefined;
   private stopped = false;
@@ -234,7 +250,6 @@ class RunningGateway implements Gateway {
       ...(controllerName !== undefined && { controllerName }),
       ...(destinationRule && { destinationRule }),
       ...(limits && { limits }),
-      addresses: this.addresses,
     };
     this.seenServices = view.current.services;
     const plan = compileGateway(view.current, options);
@@ -271,12 +286,8 @@ class RunningGateway implements Gateway {
   /** Opens and closes listeners so that they are those of the plan on the addresses of now. */
   private follow(): void {
     if (this.stopped) return;
-    const addresses = chooseAddresses((this.deps.interfaces ?? networkInterfaces)(), this.options);
-    const changed = addresses.join() !== this.addresses.join();
-    this.addresses = addresses;
-    // Addresses are shown in statuses.
-    if (changed && this.plan.statuses.length > 0) this.plan = this.compile();
-    this.listeners.want(wantedListeners(this.plan, addresses));
+    this.addresses = chooseAddresses((this.deps.interfaces ?? networkInterfaces)(), this.options);
+    this.listeners.want(wantedListeners(this.plan, this.addresses));
     this.publish();
   }
 
@@ -290,12 +301,19 @@ class RunningGateway implements Gateway {
     const open = states.filter(({ listener }) => listener !== undefined).length;
     this.metrics.listeners.with('open').set(open);
     this.metrics.listeners.with('failed').set(states.length - open);
+    this.publishStatuses(states);
+  }
+
+  private publishStatuses(states: readonly ListenerState<ListenerSpec>[]): void {
     const { statusWriter } = this.deps;
+    const { statuses } = this.plan;
     if (statusWriter === undefined) return;
-    const statuses = this.plan.statuses.map((status) => withProgrammed(status, (id) => portProblem(id, states)));
-    const text = JSON.stringify(statuses);
-    if (text !== this.written) statusWriter.write(statuses);
-    this.written = text;
+    const report = JSON.stringify(reportOf(statuses, states));
+    const text = `${report} ${JSON.stringify(statuses)}`;
+    if (text === this.published) return;
+    this.published = text;
+    const render = (reports: readonly string[]) => renderStatuses(statuses, reports.map(parseReport));
+    statusWriter.publish(statuses.length === 0 ? undefined : { report, render });
   }
 
   status(): GatewayStatus {

@@ -1,5 +1,4 @@
 import type { GatewayPlan } from '../model.ts';
-import type { ListenerState } from './listener-table.ts';
 import type { ListenerSpec } from './open-listener.ts';
 
 /** One listener per port and address. A port that is bound to addresses of its own has these to itself. */
@@ -20,11 +19,4 @@ export function wantedListeners(plan: GatewayPlan, addresses: readonly string[])
     }
   }
   return wanted;
-}
-
-/** Why a port is open nowhere; undefined where it is open on some address. */
-export function portProblem(id: string, states: readonly ListenerState<ListenerSpec>[]): string | undefined {
-  const own = states.filter(({ spec }) => spec.portId === id);
-  if (own.some(({ listener }) => listener !== undefined)) return undefined;
-  return own.find(({ problem }) => problem !== undefined)?.problem ?? 'no address of this node is allowed';
 }
