@@ -1,3 +1,4 @@
+import type { ServicePort } from '@edgemesh/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { HEALTH_CHECK_ANNOTATIONS, type HealthCheckDefaults, healthCheckOf } from './health-check.ts';
@@ -12,8 +13,12 @@ const defaults: HealthCheckDefaults = {
   maxEjectionPercent: 100,
 };
 const names = HEALTH_CHECK_ANNOTATIONS;
+const ports: ServicePort[] = [
+  { name: 'http', protocol: 'TCP', port: 80 },
+  { name: 'dns', protocol: 'UDP', port: 53 },
+];
 const read = (annotations: Record<string, string>, more: Partial<HealthCheckDefaults> = {}) =>
-  healthCheckOf({ annotations, publishNotReadyAddresses: false }, { ...defaults, ...more });
+  healthCheckOf({ annotations, ports, publishNotReadyAddresses: false }, { ...defaults, ...more });
 
 describe('health check of a Service', () => {
   it('is off unless the Service or the configuration asks for it', () => {
@@ -52,12 +57,22 @@ describe('health check of a Service', () => {
     expect(read({ [names.kind]: 'grpc' })).toEqual({ problems: [expect.stringContaining('tcp, http or none')] });
   });
 
+  it('finds the port that is checked for all, by name or number', () => {
+    for (const port of ['http', '80'])
+      expect(read({ [names.kind]: 'tcp', [names.port]: port }).check?.portName).toBe('http');
+    for (const port of ['dns', '53', '8080']) {
+      const { check, problems } = read({ [names.kind]: 'tcp', [names.port]: port });
+      expect(check).not.toHaveProperty('portName');
+      expect(problems).toEqual([expect.stringContaining('TCP port of the Service')]);
+    }
+  });
+
   it('never waits longer for an answer than for the next check', () => {
     expect(read({ [names.kind]: 'tcp', [names.interval]: '1s' }).check?.timeoutMs).toBe(1_000);
   });
 
   it('does not check where unready endpoints are wanted', () => {
-    const service = { annotations: { [names.kind]: 'tcp' }, publishNotReadyAddresses: true };
+    const service = { annotations: { [names.kind]: 'tcp' }, ports, publishNotReadyAddresses: true };
     expect(healthCheckOf(service, defaults)).toEqual({ problems: [expect.stringContaining('publishNotReady')] });
     expect(healthCheckOf({ ...service, annotations: {} }, { ...defaults, kind: 'tcp' })).toEqual({ problems: [] });
   });

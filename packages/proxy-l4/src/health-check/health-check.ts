@@ -6,6 +6,8 @@ export interface HealthCheck {
   readonly kind: 'tcp' | 'http';
   /** Path of the GET, with its query. */
   readonly path: string;
+  /** Name of the Service port that is checked on behalf of all ports of an endpoint's address. Absent: each TCP port for itself. */
+  readonly portName?: string;
   readonly intervalMs: number;
   readonly timeoutMs: number;
   /** Good checks in a row after which a failed endpoint is used again. */
@@ -17,7 +19,7 @@ export interface HealthCheck {
 }
 
 /** What holds for Services that do not say otherwise; `none` checks only those that ask for it. */
-export interface HealthCheckDefaults extends Omit<HealthCheck, 'kind'> {
+export interface HealthCheckDefaults extends Omit<HealthCheck, 'kind' | 'portName'> {
   readonly kind: HealthCheck['kind'] | 'none';
 }
 
@@ -25,6 +27,7 @@ export interface HealthCheckDefaults extends Omit<HealthCheck, 'kind'> {
 export const HEALTH_CHECK_ANNOTATIONS = {
   kind: 'edgemesh.kubeedge.io/health-check',
   path: 'edgemesh.kubeedge.io/health-check-path',
+  port: 'edgemesh.kubeedge.io/health-check-port',
   interval: 'edgemesh.kubeedge.io/health-check-interval',
   timeout: 'edgemesh.kubeedge.io/health-check-timeout',
   healthy: 'edgemesh.kubeedge.io/health-check-healthy-threshold',
@@ -50,11 +53,11 @@ const MAX_MS = 3_600_000;
 
 /** Reads the annotations of a Service. Pure; never throws. */
 export function healthCheckOf(
-  service: Pick<Service, 'annotations' | 'publishNotReadyAddresses'>,
+  service: Pick<Service, 'annotations' | 'ports' | 'publishNotReadyAddresses'>,
   defaults: HealthCheckDefaults,
 ): WantedHealthCheck {
   const problems: string[] = [];
-  const read = <T>(name: string, fallback: T, parse: (text: string) => T | undefined, expected: string): T => {
+  const read = <T>(name: string, fallback: T, parse: (text: string) => T | undefined, expected: string) => {
     const text = service.annotations[name];
     if (text === undefined) return fallback;
     const value = parse(text.trim());
@@ -72,10 +75,14 @@ export function healthCheckOf(
     const asked = service.annotations[names.kind] !== undefined;
     return { problems: asked ? [`${names.kind}: publishNotReadyAddresses wants failing endpoints to be used`] : [] };
   }
+  const portOf = (text: string) =>
+    service.ports.find(({ name, port, protocol }) => protocol === 'TCP' && (name === text || String(port) === text));
+  const port = read(names.port, undefined, portOf, 'name or number of a TCP port of the Service');
   const intervalMs = duration(names.interval, defaults.intervalMs);
   const check: HealthCheck = {
     kind,
     path: read(names.path, defaults.path, requestPath, 'a path such as /healthz'),
+    ...(port && { portName: port.name }),
     intervalMs,
     timeoutMs: Math.min(duration(names.timeout, defaults.timeoutMs), intervalMs),
     healthyThreshold: count(names.healthy, defaults.healthyThreshold, 100),

@@ -144,6 +144,18 @@ describe('health checker', () => {
     await checker[Symbol.asyncDispose]();
   });
 
+  it('checks one port on behalf of all, where the Service says so', async () => {
+    const { catalog, network, advance, view, checker } = start([]);
+    const annotations = { ...annotated.annotations, [HEALTH_CHECK_ANNOTATIONS.port]: 'http' };
+    const other = { ...one, portName: 'dns', port: 53, protocol: 'UDP' } as const;
+    catalog.put({ ...web, annotations }, [one, other, two, { ...other, address: two.address, nodeName: 'node-2' }]);
+    network.down.add(one.address);
+    await advance(30_000);
+    expect(checker.status.checked).toBe(2);
+    expect(view.current.endpoints.get(web.id)?.map(({ ready }) => ready)).toEqual([false, false, true, true]);
+    await checker[Symbol.asyncDispose]();
+  });
+
   it('checks a bounded number at once, and a bounded number at all', async () => {
     const many = Array.from({ length: 9 }, (_, i) => makeEndpoint(`10.0.1.${i}`, { portName: 'http' }));
     const { network, advance, checker } = start(many, { maxConcurrent: 2, maxEndpoints: 7 });

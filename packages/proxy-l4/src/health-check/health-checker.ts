@@ -17,6 +17,7 @@ import {
 } from '@edgemesh/core';
 import { PROXY_DEFAULTS } from '../options.ts';
 import { createCheckGate } from './check-gate.ts';
+import { byPort, placeOf, portKey } from './checked-ports.ts';
 import { type HealthCheck, type HealthCheckDefaults, healthCheckOf } from './health-check.ts';
 import { createHealthMachine, type HealthMachine } from './health-machine.ts';
 import { createHealthMetrics, type HealthMetrics } from './health-metrics.ts';
@@ -141,7 +142,7 @@ class CatalogHealthChecker implements HealthChecker {
     const keeps = before !== undefined && JSON.stringify(before.check) === JSON.stringify(wanted);
     if (before !== undefined && !keeps) this.#forget(id, before);
     const checked: Checked = { service, check: wanted, ports: new Map(), out: keeps ? before.out : new Set() };
-    for (const [name, endpoints] of byPort(current.endpoints.get(id) ?? [])) {
+    for (const [name, endpoints] of byPort(current.endpoints.get(id) ?? [], wanted.portName)) {
       const old = keeps ? before.ports.get(name) : undefined;
       checked.ports.set(name, this.#followPort(checked, endpoints, old));
       before?.ports.delete(name);
@@ -231,11 +232,25 @@ class CatalogHealthChecker implements HealthChecker {
   }
 
   #publish(checked: Checked): void {
-    const out = new Set([...checked.ports.values()].flatMap(({ machine }) => [...machine.ejected()]));
+    const out = this.#outOf(checked);
     if (out.size === checked.out.size && [...out].every((key) => checked.out.has(key))) return;
     checked.out = out;
     this.#metrics.leftOut.set([...this.#services.values()].reduce((sum, each) => sum + each.out.size, 0));
     this.#deps.leaveOut(checked.service.id, out);
+  }
+
+  #outOf({ service, check, ports }: Checked): ReadonlySet<string> {
+    const places = new Set<string>();
+    const keys = new Set<string>();
+    for (const { machine, targets } of ports.values()) {
+      for (const key of machine.ejected()) {
+        keys.add(key);
+        places.add(placeOf((targets.get(key) as Target).endpoint));
+      }
+    }
+    if (check.portName === undefined || keys.size === 0) return keys;
+    const all = this.#deps.catalog.current.endpoints.get(service.id) ?? [];
+    return new Set(all.filter((endpoint) => places.has(placeOf(endpoint))).map(endpointKey));
   }
 
   #forget(id: ServiceId, checked: Checked): void {
@@ -281,18 +296,4 @@ class CatalogHealthChecker implements HealthChecker {
     for (const [id, checked] of [...this.#services]) this.#forget(id, checked);
     await this.#gate.idle();
   }
-}
-
-const portKey = (endpoint: Endpoint) => `${endpoint.portName} ${endpoint.protocol}`;
-
-/** TCP endpoints that the cluster calls ready, by port: those alone can be left out. */
-function byPort(endpoints: readonly Endpoint[]): Map<string, Endpoint[]> {
-  const ports = new Map<string, Endpoint[]>();
-  for (const endpoint of endpoints) {
-    if (endpoint.protocol !== 'TCP' || !endpoint.ready) continue;
-    const list = ports.get(portKey(endpoint));
-    if (list === undefined) ports.set(portKey(endpoint), [endpoint]);
-    else list.push(endpoint);
-  }
-  return ports;
 }
