@@ -13,6 +13,9 @@ export interface EndpointSpec {
   readonly node?: string;
   readonly hostname?: string;
   readonly pod?: string;
+  readonly zone?: string;
+  /** Zones that should use it (topology hints). */
+  readonly hints?: readonly string[];
   readonly ready?: boolean;
   readonly serving?: boolean;
   readonly terminating?: boolean;
@@ -56,9 +59,11 @@ export function makeService(plan: ServiceSpec): object[] {
       },
       addressType,
       ports: ports.map((port) => ({ name: port.name ?? '', port: port.targetPort, protocol: port.protocol })),
-      endpoints: members.map(({ address, node, hostname, pod, ready = true, serving, terminating }) => ({
+      endpoints: members.map(({ address, node, hostname, pod, zone, hints, ready = true, serving, terminating }) => ({
         addresses: [address],
         ...(node !== undefined && { nodeName: node }),
+        ...(zone !== undefined && { zone }),
+        ...(hints !== undefined && { hints: { forZones: hints.map((name) => ({ name })) } }),
         ...(hostname !== undefined && { hostname }),
         ...(pod !== undefined && { targetRef: { kind: 'Pod', namespace, name: pod, uid: pod } }),
         conditions: { ready, serving: serving ?? ready, terminating: terminating ?? false },

@@ -8,6 +8,13 @@ import { preparePods, startPod } from '../harness/pods.ts';
 
 const PORTS = [{ name: 'tcp', port: 7, targetPort: 7000 }];
 const on = (node: string): EndpointSpec => ({ node, address: '172.17.0.2' });
+const ZONES = { a: 'near', b: 'near', c: 'far' } as const;
+const GROUPS = { a: 'shop', b: 'depot', c: 'shop' } as const;
+const NAMES = ['a', 'b', 'c'] as const;
+const labelsOf = (node: (typeof NAMES)[number]) => ({
+  'topology.kubernetes.io/zone': ZONES[node],
+  'apps.kubeedge.io/belonging-to': GROUPS[node],
+});
 const ALL = ['a', 'b', 'c'].map(on);
 const service = (name: string, last: number, endpoints: readonly EndpointSpec[], spec = {}) =>
   makeService({ name, spec: clusterIP(`10.96.6.${last}`, spec), ports: PORTS, endpoints });
@@ -30,6 +37,29 @@ const objects = [
   ...service('near', 5, [on('b'), on('c')], { trafficDistribution: 'PreferClose' }),
   ...service('same-node', 6, ALL, { trafficDistribution: 'PreferSameNode' }),
   ...service('any', 7, [on('b'), on('c')]),
+  ...service(
+    'hinted',
+    10,
+    NAMES.map((node) => ({ ...on(node), hints: [ZONES[node]] })),
+  ),
+  ...service(
+    'half-hinted',
+    11,
+    NAMES.map((node) => ({ ...on(node), ...(node !== 'c' && { hints: [ZONES[node]] }) })),
+  ),
+  ...service(
+    'same-zone',
+    12,
+    NAMES.map((node) => ({ ...on(node), zone: ZONES[node] })),
+    { trafficDistribution: 'PreferSameZone' },
+  ),
+  ...makeService({
+    name: 'group',
+    annotations: { 'apps.kubeedge.io/service-topology': 'range-nodegroup' },
+    spec: clusterIP('10.96.6.13'),
+    ports: PORTS,
+    endpoints: ALL,
+  }),
   ...makeService({
     name: 'mtls',
     spec: clusterIP('10.96.6.8'),
@@ -61,7 +91,7 @@ describe('policies: a and b on one LAN, c behind another NAT', () => {
     client = await startPod(mesh.host('a'), 'client', '172.17.0.3');
     await startNginx(pods.get('c') as LabMachine, mesh.folder);
     pods.get('c')?.spawn('iperf3', ['-s']);
-    const nodes = ['a', 'b', 'c'].map((name) => makeNode(name, mesh.host(name).address()));
+    const nodes = NAMES.map((name) => makeNode(name, mesh.host(name).address(), { labels: labelsOf(name) }));
     const options = {
       objects: [...nodes, ...objects],
       relays: [mesh.host('server').address()],
@@ -116,6 +146,19 @@ describe('policies: a and b on one LAN, c behind another NAT', () => {
 
   it('stays on the node with PreferSameNode', async () => {
     expect(await times('10.96.6.6', 6)).toEqual({ a: 6 });
+  });
+
+  it('stays in the zone where topology hints say so, and uses all while hints are incomplete', async () => {
+    expect(await times('10.96.6.10', 8)).toEqual({ a: 4, b: 4 });
+    expect(await times('10.96.6.11', 9)).toEqual({ a: 3, b: 3, c: 3 });
+  });
+
+  it('stays in the zone with PreferSameZone, without hints too', async () => {
+    expect(await times('10.96.6.12', 8)).toEqual({ a: 4, b: 4 });
+  });
+
+  it('stays in the node group with range-nodegroup', async () => {
+    expect(await times('10.96.6.13', 8)).toEqual({ a: 4, c: 4 });
   });
 
   it('prefers the LAN over the relay with PreferClose, spills over when it fails, and loses no byte', async () => {
