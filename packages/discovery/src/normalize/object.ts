@@ -67,8 +67,17 @@ function trimMetadata(metadata: KubeObject['metadata']): KubeObject['metadata'] 
 }
 
 function trimPodSpec(spec: unknown): Fields {
-  const containers = listOf(fieldsOf(spec).containers).map((container) => pick(container, ['name', 'ports']));
-  return { ...pick(spec, ['nodeName', 'hostNetwork', 'hostname', 'subdomain']), containers };
+  const { containers, initContainers } = fieldsOf(spec);
+  const kept = listOf(containers).map((container) => pick(container, ['name', 'ports']));
+  // Sidecars go on running beside the containers and serve named ports too; other init containers are gone by then.
+  const sidecars = listOf(initContainers)
+    .filter((container) => fieldsOf(container).restartPolicy === 'Always')
+    .map((container) => pick(container, ['name', 'ports', 'restartPolicy']));
+  return {
+    ...pick(spec, ['nodeName', 'hostNetwork', 'hostname', 'subdomain']),
+    containers: kept,
+    ...(sidecars.length > 0 && { initContainers: sidecars }),
+  };
 }
 
 function pick(value: unknown, keys: readonly string[]): Fields {
