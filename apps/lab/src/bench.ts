@@ -2,7 +2,7 @@
  * The benchmarks of docs/BENCHMARKS.md, in network namespaces. Every figure stands beside the direct path of the same run.
  * Needs root and Debian's nginx-light, wrk, iperf3, dnsperf, haproxy, nghttp2-client and nebula.
  *
- *   pnpm bench -- [--seconds 5] [--only lan,relayed,peers,gateway]
+ *   pnpm bench -- [--seconds 5] [--only lan,relayed,peers,kernel,scale,gateway]
  */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -11,7 +11,8 @@ import { benchLan } from './bench/lan.ts';
 import { benchPeers } from './bench/peers.ts';
 import { benchRelayed } from './bench/relayed.ts';
 import { markdown, type Row } from './bench/report.ts';
-import { benchKernel, benchScale } from './bench/services.ts';
+import { benchScale } from './bench/scale.ts';
+import { benchKernel } from './bench/services.ts';
 
 const benches: Readonly<Record<string, (seconds: number) => Promise<Row[]>>> = {
   lan: benchLan,

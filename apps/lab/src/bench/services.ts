@@ -1,11 +1,9 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { LabMachine } from '@edgemesh/testkit/netns';
-import { writeManifests } from '../harness/manifests.ts';
-import { createMesh, type MeshAgent } from '../harness/mesh.ts';
+import { createMesh } from '../harness/mesh.ts';
 import { clusterIP, makeNode, makeService } from '../harness/objects.ts';
 import { preparePods, startPod } from '../harness/pods.ts';
 import type { Row } from './report.ts';
-import { cpuSeconds, iperf, residentMegabytes, startIperf, startNginx, type WrkResult, wrk } from './tools.ts';
+import { cpuSeconds, iperf, startIperf, startNginx, type WrkResult, wrk } from './tools.ts';
 
 const PORT = 8090;
 const IPERF_PORT = 5201;
@@ -98,75 +96,4 @@ async function compare(
 
 function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[values.length >> 1] as number;
-}
-
-const SERVICES = 10_000;
-const PER_FILE = 500;
-
-/** A node that knows 10,000 Services with ten endpoints each, a fifth of them behind the tunnel. */
-export async function benchScale(): Promise<Row[]> {
-  await using mesh = await createMesh({ hosts: { a: { lan: 'home' } } });
-  const host = mesh.host('a');
-  const agent = await mesh.agent('a', {
-    objects: [makeNode('a', host.address())],
-    config: { commonConfig: { logLevel: 'info' } },
-  });
-  const files: Record<string, object[]> = {};
-  for (let i = 0; i < SERVICES; i += PER_FILE) {
-    files[`many-${i}`] = Array.from({ length: PER_FILE }, (_, k) => manyService(i + k, 10)).flat();
-  }
-  const small = await residentMegabytes(host, agent.process.pid);
-  await writeManifests(agent.manifestDir, files);
-  await untilRules(agent, SERVICES);
-  await delay(8_000); // until the snapshot is on disk
-  await agent.process.kill('SIGKILL');
-  // From here on the snapshot serves, while the same thread reads 20 MB of YAML again, which no cluster has to do.
-  const started = performance.now();
-  await agent.restart().catch(() => undefined);
-  await untilRules(agent, SERVICES);
-  const loaded = (performance.now() - started) / 1_000;
-  await delay(5_000);
-  const cpu = await cpuSeconds(host, agent.process.pid);
-  const large = await residentMegabytes(host, agent.process.pid);
-  const scenario = `${SERVICES.toLocaleString('en')} Services, ${(SERVICES * 10).toLocaleString('en')} endpoints`;
-  return [
-    {
-      scenario,
-      what: 'from the start of the agent, with a snapshot and YAML to read, until all rules are there',
-      unit: 's',
-      mesh: Number(loaded.toFixed(1)),
-    },
-    { scenario, what: "agent's CPU for that", unit: 's', mesh: Number(cpu.toFixed(1)) },
-    {
-      scenario,
-      what: 'RSS for each 1,000 Services',
-      unit: 'MB',
-      mesh: Number(((large - small) / (SERVICES / 1_000)).toFixed(1)),
-    },
-  ];
-}
-
-/** Any address of its own. */
-const addressOf = (i: number) => `10.${100 + (i >> 14)}.${(i >> 7) & 127}.${(i & 127) + 1}`;
-
-function manyService(i: number, endpoints: number): object[] {
-  const far = i % 5 === 0;
-  return makeService({
-    name: `s-${i}`,
-    spec: clusterIP(addressOf(i)),
-    ports: [{ name: 'http', port: 80, targetPort: 8080 }],
-    endpoints: Array.from({ length: endpoints }, (_, k) => ({
-      node: far && k % 2 === 0 ? 'b' : 'a',
-      address: `10.${k + 1}.${(i >> 8) & 255}.${i & 255}`,
-    })),
-  });
-}
-
-async function untilRules(agent: MeshAgent, count: number, pauseMs = 100): Promise<void> {
-  for (;;) {
-    const text = await agent.machine.exec('curl', ['-sS', '--max-time', '2', 'http://127.0.0.1:10551/metrics']);
-    const rules = Number(/^edgemesh_linux_rules (\d+)/m.exec(text.stdout)?.[1] ?? 0);
-    if (rules >= count) return;
-    await delay(pauseMs);
-  }
 }

@@ -125,3 +125,15 @@ export async function cpuSeconds(machine: LabMachine, pid: number): Promise<numb
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
+
+/** CPU seconds that a process has used, its children included, those that have ended too. */
+export async function familyCpuSeconds(machine: LabMachine, pid: number): Promise<number> {
+  const children = (await machine.exec('pgrep', ['-P', String(pid)])).stdout.split('\n').filter((line) => line !== '');
+  let ticks = 0;
+  for (const member of [String(pid), ...children]) {
+    const { stdout: stat } = await machine.exec('cat', [`/proc/${member}/stat`]);
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    for (const field of fields.slice(11, 15)) ticks += Number(field);
+  }
+  return ticks / 100;
+}

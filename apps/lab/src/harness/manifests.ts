@@ -70,7 +70,11 @@ export function endpointsObject(plan: ServicePlan): object {
 /** Everything that a cluster holds of a plan. */
 export const clusterObjects = (plan: ServicePlan): object[] => [...serviceObjects(plan), endpointsObject(plan)];
 
-/** Writes objects into a folder that agents read, one file per name, each replaced at once. JSON is YAML. */
+/** Objects as documents of one file. JSON is YAML. */
+export const manifestText = (objects: readonly object[]): string =>
+  objects.map((object) => JSON.stringify(object)).join('\n---\n');
+
+/** Writes objects into a folder that agents read, one file per name, each replaced at once. */
 export async function writeManifests(
   folder: string,
   objects: Readonly<Record<string, readonly object[]>>,
@@ -78,7 +82,7 @@ export async function writeManifests(
   await mkdir(folder, { recursive: true });
   for (const [name, list] of Object.entries(objects)) {
     const file = join(folder, `${name}.yaml`);
-    await writeFile(`${file}.tmp`, list.map((object) => JSON.stringify(object)).join('\n---\n'));
+    await writeFile(`${file}.tmp`, manifestText(list));
     await rename(`${file}.tmp`, file);
   }
 }

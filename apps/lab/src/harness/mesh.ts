@@ -74,6 +74,8 @@ export interface AgentOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Take objects from `config.kubeAPIConfig` instead of a folder of manifests. */
   readonly kubernetes?: boolean;
+  /** How long it may take to start, in milliseconds; a large folder takes its time. */
+  readonly readyMs?: number;
 }
 
 export interface MeshAgent {
@@ -233,7 +235,9 @@ async function startAgent(machine: LabMachine, folder: string, options: AgentOpt
       await agent.process.waitForLine(/agent is ready/);
     },
   };
-  await agent.process.waitForLine(/agent is ready/);
+  await agent.process.waitForLine(/agent is ready/, {
+    ...(options.readyMs !== undefined && { timeoutMs: options.readyMs }),
+  });
   return agent;
 }
 
