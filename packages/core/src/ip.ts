@@ -10,15 +10,31 @@ export function parseIp(text: string): Uint8Array | undefined {
 }
 
 function parseIpv4(text: string): Uint8Array | undefined {
-  const parts = text.split('.');
-  if (parts.length !== 4) return undefined;
-  const bytes = new Uint8Array(4);
-  for (let i = 0; i < 4; i++) {
-    const part = parts[i] as string;
-    if (!/^(0|[1-9]\d{0,2})$/.test(part) || Number(part) > 255) return undefined;
-    bytes[i] = Number(part);
+  const value = readIpv4(text);
+  return value < 0 ? undefined : Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
+}
+
+/**
+ * The address as a number of 32 bits, or -1. Character by character and without an object: a catalog of 100,000 endpoints asks
+ * for the family of each of them several times. Digits without leading zeros only, so that what passes is canonical.
+ */
+function readIpv4(text: string): number {
+  let value = 0;
+  let part = -1;
+  let dots = 0;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === 0x2e) {
+      if (part < 0 || ++dots > 3) return -1;
+      value = value * 256 + part;
+      part = -1;
+    } else {
+      if (code < 0x30 || code > 0x39 || part === 0) return -1;
+      part = (part < 0 ? 0 : part * 10) + code - 0x30;
+      if (part > 255) return -1;
+    }
   }
-  return bytes;
+  return part < 0 || dots !== 3 ? -1 : value * 256 + part;
 }
 
 function parseIpv6(text: string): Uint8Array | undefined {
@@ -80,14 +96,15 @@ function longestZeroRun(groups: readonly number[]): { start: number; length: num
 
 /** Canonical text of an address, or undefined when it is not one. */
 export function canonicalIp(text: string): string | undefined {
-  const bytes = parseIp(text);
+  if (!text.includes(':')) return readIpv4(text) < 0 ? undefined : text;
+  const bytes = parseIpv6(text);
   return bytes && formatIp(bytes);
 }
 
 /** 4, 6, or 0 when the text is not an address. */
 export function ipVersion(text: string): 0 | 4 | 6 {
-  const bytes = parseIp(text);
-  return bytes === undefined ? 0 : bytes.length === 4 ? 4 : 6;
+  if (!text.includes(':')) return readIpv4(text) < 0 ? 0 : 4;
+  return parseIpv6(text) === undefined ? 0 : 6;
 }
 
 /** Parses `10.0.0.0/8`, `fd00::/8` or a bare address (a range of one). Host bits are cleared. */
