@@ -16,6 +16,8 @@ export { LINUX_DEFAULTS } from './options.ts';
 export * from './plan.ts';
 export * from './routes/routes.ts';
 export { createShellRunner, type ShellRunner, type ShellRunnerOptions } from './shell-runner.ts';
+export { type DialQuietly, loadQuietDial, type QuietDialOptions } from './sockets/quiet-dial.ts';
+export type { HostAndPort } from './sockets/socket-address.ts';
 export {
   createPodRoutes,
   type PodRouteSpec,

@@ -2,9 +2,9 @@ import type { ByteStream, Clock, Datagrams, Dialer, DialOptions, DialTarget, Log
 import type { ControlPlaneOptions, ManagedControlPlane } from './control/index.ts';
 import type { PathOptions, RelayLimits } from './options.ts';
 import type { PathTransition } from './paths/machine.ts';
-import type { SendShortSyn } from './punch/doors.ts';
 import type { NatKind } from './punch/nat-kind.ts';
 import type { PunchOptions } from './punch/punch-options.ts';
+import type { DialQuietly } from './punch/quiet-open.ts';
 import type { RelayStatus } from './relay/service.ts';
 import type { SessionOptions } from './session/index.ts';
 import type { InboundHandler, PathKind, PeerStatus, RelayState, SocketAddress } from './types.ts';
@@ -38,10 +38,10 @@ export interface TunnelDeps {
   readonly metrics?: Metrics;
   readonly clock?: Clock;
   /**
-   * How to send a SYN that dies on its way, which opens our own NAT without waking the peer's (`@edgemesh/linux` has it). It is
-   * loaded when a NAT answers with resets. Without it such NATs are opened by good timing only.
+   * TCP connects whose SYN dies on its way, which opens our own NAT without waking the peer's (`@edgemesh/linux` has them).
+   * Loaded when a NAT answers with resets; without it such NATs are opened by good timing only.
    */
-  readonly loadShortSyn?: () => Promise<SendShortSyn>;
+  readonly loadQuietDial?: () => Promise<DialQuietly>;
 }
 
 /** Streams to other nodes by node name, whatever lies between. */

@@ -47,8 +47,10 @@ export async function createTunnel(options: TunnelOptions, deps: TunnelDeps): Pr
     metrics,
     clock,
   });
-  return new MeshTunnel(options, { inbound: deps.inbound, log, metrics, clock }, { identity, secrets, control });
+  return new MeshTunnel(options, { ...deps, log, metrics, clock }, { identity, secrets, control });
 }
+
+type FilledDeps = TunnelDeps & Required<Pick<TunnelDeps, 'log' | 'metrics' | 'clock'>>;
 
 interface Parts {
   readonly identity: NodeIdentity;
@@ -60,7 +62,7 @@ class MeshTunnel implements Tunnel {
   readonly peerId: string;
   readonly nodeName: string;
   readonly control: ManagedControlPlane;
-  readonly #deps: Required<TunnelDeps>;
+  readonly #deps: FilledDeps;
   readonly #options: PathOptions;
   readonly #sessions: SessionTable;
   readonly #links = new Map<string, PeerLink>();
@@ -72,7 +74,7 @@ class MeshTunnel implements Tunnel {
   #sweepTimer: Timer | undefined;
   #connectedRelays = '';
 
-  constructor(options: TunnelOptions, deps: Required<TunnelDeps>, parts: Parts) {
+  constructor(options: TunnelOptions, deps: FilledDeps, parts: Parts) {
     const { control, identity } = parts;
     this.peerId = identity.peerId;
     this.nodeName = options.nodeName;

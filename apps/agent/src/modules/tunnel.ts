@@ -1,6 +1,7 @@
 import { networkInterfaces } from 'node:os';
 import { CNI_DEFAULTS, NETWORK_DEFAULTS } from '@edgemesh/cni';
 import type { AgentConfig } from '@edgemesh/config';
+import { loadQuietDial } from '@edgemesh/linux';
 import { createLocalDialer } from '@edgemesh/proxy-l4';
 import { createTunnel, type InboundHandler, readMeshSecrets, type Tunnel } from '@edgemesh/tunnel';
 import type { AgentContext, AgentModule } from '../context.ts';
@@ -78,7 +79,7 @@ async function startTunnel(context: AgentContext, inbound: InboundHandler): Prom
         ],
       },
     },
-    { inbound, log: context.log, metrics: context.metrics },
+    { inbound, log: context.log, metrics: context.metrics, loadQuietDial },
   );
 }
 

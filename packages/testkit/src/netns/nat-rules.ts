@@ -44,6 +44,6 @@ function filterChains(router: RouterSpec): string[] {
   const answers = 'ct state established,related accept';
   return [
     `chain input { type filter hook input priority filter; iifname != wan0 accept; ${answers}; ${ndp}; icmp type echo-request accept; ${refuse}${refuse && ';'} drop; }`,
-    `chain forward { type filter hook forward priority filter; iifname != wan0 accept; ${answers}; ct status dnat accept; ${ndp}; drop; }`,
+    `chain forward { type filter hook forward priority filter; iifname != wan0 accept; ${answers}; ct status dnat accept; ${ndp}; ${refuse}${refuse && ';'} drop; }`,
   ];
 }

@@ -53,7 +53,7 @@ export interface RouterSpec {
   readonly nat?: NatKind;
   /** Fixed IPv4 address on the uplink. */
   readonly address?: string;
-  /** What an unsolicited TCP packet to the router itself gets. Default `drop`, as most home routers do. */
+  /** What an unsolicited TCP packet gets. Default `drop`, as most home routers do. */
   readonly unsolicited?: 'drop' | 'reset';
   readonly forwards?: readonly PortForward[];
 }

@@ -1,4 +1,4 @@
-import type { Clock, Logger, Metrics } from '@edgemesh/core';
+import { type Clock, ipVersion, type Logger, type Metrics } from '@edgemesh/core';
 import { type ManagedControlPlane, writePreamble } from '../control/index.ts';
 import type { MeshSecrets, NodeIdentity } from '../identity/index.ts';
 import { relayDefaults } from '../options.ts';
@@ -6,8 +6,9 @@ import { punchDefaults } from '../punch/punch-options.ts';
 import { createPuncher, type Puncher } from '../punch/puncher.ts';
 import { createRelayClient } from '../relay/client.ts';
 import { createRelayService, type RelayService } from '../relay/service.ts';
-import type { TunnelOptions } from '../tunnel-api.ts';
+import type { TunnelDeps, TunnelOptions } from '../tunnel-api.ts';
 import type { Carrier, PathKind } from '../types.ts';
+import { pathOfAddress } from './path-of-address.ts';
 import type { PathStrategy } from './peer-link.ts';
 import { Reception } from './reception.ts';
 import { createStrategies } from './strategies.ts';
@@ -21,6 +22,7 @@ export interface PathsDeps {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly clock: Clock;
+  readonly loadQuietDial?: TunnelDeps['loadQuietDial'];
   /** Aborted when the tunnel closes. */
   readonly signal: AbortSignal;
   /** A peer that came by itself. */
@@ -57,6 +59,8 @@ export function assemblePaths(options: TunnelOptions, deps: PathsDeps): Paths {
       : createPuncher({
           control,
           connectPeer: (record, signal) => control.connectPeer(record, signal),
+          ipv6: () => control.ownHosts().find((host) => ipVersion(host) === 6 && pathOfAddress(host) === 'direct'),
+          loadQuietDial: deps.loadQuietDial,
           onPunched: (peerId, socket, peer) => reception.acceptPunched(peerId, socket, peer),
           options: { ...punchDefaults, ...options.punch },
           clock,

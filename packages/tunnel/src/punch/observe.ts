@@ -7,10 +7,9 @@ import type { SocketAddress } from '../types.ts';
 /** Longest answer of an observer: an IPv6 address in brackets, a port, a newline. */
 const MAX_ANSWER_BYTES = 64;
 
-/** How a socket from one local port looks from a relay. */
+/** How a socket from one local port looks from outside. */
 export interface Mapping extends Disposable {
-  readonly localHost: string;
-  readonly localPort: number;
+  readonly local: SocketAddress;
   /** Address and port behind which a NAT hides us, or our own where there is none. */
   readonly observed: SocketAddress;
 }
@@ -29,12 +28,13 @@ export function answerObserve(socket: Socket, holdMs: number): void {
  * Connects to a relay from a local port and asks how that looks from outside. The connection stays open until the mapping is
  * disposed of, so that the NAT does not forget it. Rejects with TunnelError.
  *
+ * @param relay by IPv4, or by a name that has such an address
  * @param localPort named, not left to the kernel: only an explicit bind has SO_REUSEADDR, which the punch needs to bind it again
  */
 export function observeMapping(relay: SocketAddress, localPort: number, signal: AbortSignal): Promise<Mapping> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return void reject(failed(messageOf(signal.reason)));
-    const socket = connect({ host: relay.host, port: relay.port, localPort, noDelay: true });
+    const socket = connect({ host: relay.host, port: relay.port, family: 4, localPort, noDelay: true });
     const abort = () => socket.destroy(failed(messageOf(signal.reason)));
     signal.addEventListener('abort', abort, { once: true });
     let answer = '';
@@ -49,8 +49,8 @@ export function observeMapping(relay: SocketAddress, localPort: number, signal: 
       const end = answer.indexOf('\n');
       const observed = end < 0 ? undefined : parseObserved(answer.slice(0, end));
       if (observed !== undefined && socket.localPort !== undefined) {
-        const { localAddress = '', localPort: port } = socket;
-        resolve({ localHost: localAddress, localPort: port, observed, [Symbol.dispose]: () => void socket.destroy() });
+        const local = { host: socket.localAddress ?? '', port: socket.localPort };
+        resolve({ local, observed, [Symbol.dispose]: () => void socket.destroy() });
       } else if (end >= 0 || answer.length > MAX_ANSWER_BYTES) {
         socket.destroy(failed('the relay answered something else than an address'));
       }

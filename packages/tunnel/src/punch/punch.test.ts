@@ -1,13 +1,16 @@
 import { once } from 'node:events';
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { type AddressInfo, createServer, type Server, Socket } from 'node:net';
 import { systemClock } from '@edgemesh/core';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { pickLocalPort } from '../control/index.ts';
 import { TunnelError } from '../errors.ts';
+import type { SocketAddress } from '../types.ts';
+import { mapPorts, pairsOf } from './mappings.ts';
 import { decodeHolePunch, encodeHolePunch } from './messages.ts';
 import { natKindOf } from './nat-kind.ts';
 import { answerObserve, observeMapping, parseObserved } from './observe.ts';
+import { openQuietly } from './quiet-open.ts';
 import { openSimultaneously } from './simultaneous-open.ts';
 import { answerTime, comparePeerClock, waitUntil } from './timing.ts';
 
@@ -101,8 +104,7 @@ describe('the look from outside', () => {
     const localPort = await pickLocalPort();
     const mapping = await observeMapping(relay, localPort, soon());
     expect(mapping).toMatchObject({
-      localPort,
-      localHost: '127.0.0.1',
+      local: { host: '127.0.0.1', port: localPort },
       observed: { host: '127.0.0.1', port: localPort },
     });
     expect(closed).toBe(false);
@@ -140,26 +142,26 @@ describe('a simultaneous open', () => {
   const host = '127.0.0.1';
 
   it('tries again from the same port while it is refused, as the door may open any moment', async () => {
-    const [localPort, port] = [await pickLocalPort(), await pickLocalPort()];
+    const [local, port] = [{ host, port: await pickLocalPort() }, await pickLocalPort()];
     const options = {
       signal: AbortSignal.timeout(5_000),
       maxRefusals: Number.POSITIVE_INFINITY,
       take: 'connected',
     } as const;
-    const opening = openSimultaneously([{ localPort, peer: { host, port } }], options);
+    const opening = openSimultaneously([{ local, peer: { host, port } }], options);
     const server = createServer((socket) => void socket.end(`${socket.remotePort}`));
     closers.push(() => server.close());
     setTimeout(() => server.listen(port, host), 100);
     const { socket } = await opening;
-    expect((await once(socket, 'data'))[0].toString()).toBe(`${localPort}`);
+    expect((await once(socket, 'data'))[0].toString()).toBe(`${local.port}`);
     socket.destroy();
   });
 
   it('is refused when all pairs have been, and leaves no socket', async () => {
     const peer = { host, port: await pickLocalPort() };
     const pairs = [
-      { localPort: await pickLocalPort(), peer },
-      { localPort: await pickLocalPort(), peer },
+      { local: { host, port: await pickLocalPort() }, peer },
+      { local: { host, port: await pickLocalPort() }, peer },
     ];
     const attempt = openSimultaneously(pairs, {
       signal: AbortSignal.timeout(5_000),
@@ -170,7 +172,8 @@ describe('a simultaneous open', () => {
   });
 
   it('gives up with the signal', async () => {
-    const pair = { localPort: await pickLocalPort(), peer: { host: '192.0.2.1', port: 9 } };
+    const local = { host: '0.0.0.0', port: await pickLocalPort() };
+    const pair = { local, peer: { host: '192.0.2.1', port: 9 } };
     const open = (signal: AbortSignal) => openSimultaneously([pair], { signal, maxRefusals: 9, take: 'connected' });
     await expect(open(AbortSignal.timeout(30))).rejects.toMatchObject({ code: 'unreachable' });
     await expect(open(AbortSignal.abort())).rejects.toMatchObject({ code: 'unreachable' });
@@ -179,12 +182,75 @@ describe('a simultaneous open', () => {
   it('takes only a pair on which the peer speaks', async () => {
     const quiet = await serve(() => undefined);
     const speaker = await serve((socket) => void socket.write('me'));
-    const pairs = [quiet, speaker].map(async (peer) => ({ localPort: await pickLocalPort(), peer }));
+    const pairs = [quiet, speaker].map(async (peer) => ({ local: { host, port: await pickLocalPort() }, peer }));
     const { socket, peer } = await openSimultaneously(await Promise.all(pairs), {
       ...{ signal: AbortSignal.timeout(5_000), maxRefusals: 0, take: 'spoken' },
     });
     expect(peer).toEqual(speaker);
     socket.destroy();
+  });
+});
+
+describe('a quiet opening', () => {
+  const local = { host: '127.0.0.1', port: 1 };
+  const peer = { host: '127.0.0.1', port: 2 };
+  const six = { host: '2001:db8::1', port: 3 };
+  const pairs = [
+    { local, peer },
+    { local: six, peer: six },
+    { local, peer },
+  ];
+
+  it('reaches one router further with each pair of an IP version, and takes the pair on which the peer comes', async () => {
+    const dialled: (readonly [SocketAddress, number])[] = [];
+    const signals: AbortSignal[] = [];
+    const opened = await openQuietly(
+      pairs,
+      (_, to, { hops, signal }) => {
+        dialled.push([to, hops]);
+        signals.push(signal);
+        return hops === 2 ? Promise.resolve(new Socket()) : Promise.race([]);
+      },
+      new AbortController().signal,
+    );
+    expect(dialled).toEqual([
+      [peer, 1],
+      [six, 1],
+      [peer, 2],
+    ]);
+    expect(opened.peer).toEqual(peer);
+    expect(signals.every((signal) => signal.aborted)).toBe(true); // the others are given up
+    opened.socket.destroy();
+  });
+
+  it('says why when the peer comes in nowhere', async () => {
+    const dial = () => Promise.reject(new Error('errno 99'));
+    const opening = openQuietly(pairs, dial, new AbortController().signal);
+    await expect(opening).rejects.toMatchObject({ code: 'unreachable', message: expect.stringContaining('errno 99') });
+  });
+});
+
+describe('ways between mappings and addresses', () => {
+  it('stay within one IP version', () => {
+    const mappings = [
+      { host: '10.0.0.1', port: 1 },
+      { host: '2001:db8::1', port: 2 },
+    ].map((local) => ({
+      ...{ local, observed: local, [Symbol.dispose]: () => undefined },
+    }));
+    const peers = [{ host: '2001:db8::2', port: 3 }];
+    expect(pairsOf(mappings, peers)).toEqual([{ local: mappings[1]?.local, peer: peers[0] }]);
+  });
+
+  it('are not there for a node without relay and without IPv6', async () => {
+    const { signal } = new AbortController();
+    const mapped = mapPorts({ counts: { 4: 1, 6: 1 }, relays: [], ipv6: undefined, signal });
+    await expect(mapped).rejects.toThrow(/no relay/);
+    using six = await mapPorts({ counts: { 4: 1, 6: 2 }, relays: [], ipv6: '2001:db8::1', signal });
+    expect(six.mappings.map(({ local, observed }) => [local.host, observed])).toEqual(
+      six.mappings.map(({ local }) => ['2001:db8::1', local]),
+    );
+    expect(six.mappings).toHaveLength(2);
   });
 });
 

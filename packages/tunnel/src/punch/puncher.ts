@@ -2,13 +2,17 @@ import type { Duplex } from 'node:stream';
 import { type Clock, type Logger, messageOf, sleep } from '@edgemesh/core';
 import { TunnelError } from '../errors.ts';
 import type { ControlPlane, NodeRecord, SocketAddress } from '../types.ts';
-import { type MappedPorts, mapPorts } from './mappings.ts';
+import { type Family, familyOf, type MappedPorts, mapPorts, pairsOf } from './mappings.ts';
 import { encodeHolePunch } from './messages.ts';
 import type { NatKind } from './nat-kind.ts';
 import type { PunchOptions } from './punch-options.ts';
+import { type DialQuietly, openQuietly } from './quiet-open.ts';
 import { addressesIn, encodeConnect, PUNCH_CONNECT, PUNCH_SYNC, PunchResponder } from './responder.ts';
 import { type Opened, openSimultaneously } from './simultaneous-open.ts';
 import { answerTime, comparePeerClock, momentAfterSync, waitUntil } from './timing.ts';
+
+/** Addresses of the side that is asked: one per IP version. */
+const MAX_PEERS = 2;
 
 export interface PuncherDeps {
   readonly control: Pick<ControlPlane, 'request' | 'handle' | 'relays'>;
@@ -16,6 +20,10 @@ export interface PuncherDeps {
   connectPeer(record: NodeRecord, signal: AbortSignal): Promise<void>;
   /** The far end of a punch that a peer began: finish as TLS server. */
   onPunched(peerId: string, socket: Duplex, peer: SocketAddress): void;
+  /** A global IPv6 address of this node. */
+  ipv6(): string | undefined;
+  /** How to open our own NAT without waking the peer's; undefined where that is impossible. */
+  readonly loadQuietDial?: (() => Promise<DialQuietly>) | undefined;
   readonly options: PunchOptions;
   readonly clock: Clock;
   readonly log: Logger;
@@ -50,7 +58,7 @@ class HolePuncher implements Puncher {
     answerTime(control);
     this.#responder = new PunchResponder({
       control,
-      mapPort: (signal) => this.#map(1, signal),
+      mapPorts: (families, signal) => this.#map(families, 1, signal),
       onPunched: (peerId, socket, peer) => deps.onPunched(peerId, socket, peer),
       options,
       clock,
@@ -65,56 +73,95 @@ class HolePuncher implements Puncher {
 
   async punch(record: NodeRecord, signal: AbortSignal): Promise<PunchedSocket> {
     const whole = AbortSignal.any([signal, this.#abort.signal]);
-    const { socket, peer } = await this.#punchOnce(record, whole).catch(async (error: unknown) => {
+    const families = new Set<Family>([4, 6]);
+    const { socket, peer } = await this.#punchOnce(record, families, whole).catch((error: unknown) => {
       if (!(error instanceof TunnelError) || error.code !== 'refused') throw error;
-      return this.#punchInBursts(record.peerId, whole, error);
+      return this.#punchRefused(record.peerId, families, whole, error);
     });
     return { socket, address: peer };
   }
 
-  /** One pair of ports: enough for NATs that drop what they do not expect, as the first SYN only opens the door. */
-  async #punchOnce(record: NodeRecord, signal: AbortSignal): Promise<Opened> {
+  /**
+   * One pair of ports per IP version: enough for NATs that drop what they do not expect, as the first SYN only opens the door.
+   * What the peer does not have is taken out of `families`.
+   */
+  async #punchOnce(record: NodeRecord, families: Set<Family>, signal: AbortSignal): Promise<Opened> {
     const { clock, options } = this.#deps;
     const { peerId } = record;
-    using ports = await this.#map(1, signal); // first, as it may tell that punching is in vain
+    using ports = await this.#map(families, 1, signal); // first, as it may tell that punching is in vain
     await this.#deps.connectPeer(record, signal);
-    const { peer, roundTripMs } = await this.#connect(peerId, ports, signal);
+    const { peers, roundTripMs } = await this.#connect(peerId, ports, signal);
+    const pairs = pairsOf(ports.mappings, peers);
+    for (const family of [...families]) {
+      if (!pairs.some(({ peer }) => familyOf(peer) === family)) families.delete(family);
+    }
     // DCUtR: SYNC takes half a round trip, then both sides dial at once. Its answer only says that it came.
     this.#sync(peerId, undefined, signal);
     await sleep(roundTripMs / 2, clock, signal);
     const open = AbortSignal.any([signal, AbortSignal.timeout(options.openTimeoutMs)]);
-    const pair = { localPort: ports.mappings[0]?.localPort ?? 0, peer };
-    return openSimultaneously([pair], { signal: open, maxRefusals: options.maxRefusals, take: 'connected' });
+    return openSimultaneously(pairs, { signal: open, maxRefusals: options.maxRefusals, take: 'connected' });
+  }
+
+  async #punchRefused(
+    peerId: string,
+    families: ReadonlySet<Family>,
+    signal: AbortSignal,
+    refused: TunnelError,
+  ): Promise<Opened> {
+    try {
+      return await this.#punchQuietly(peerId, families, signal);
+    } catch (error) {
+      this.#deps.log.debug('quiet punch failed', { peer: peerId, error: messageOf(error) });
+      return this.#punchInBursts(peerId, families, signal, refused);
+    }
   }
 
   /**
-   * NATs that answer an unasked SYN with a reset close the hole again, on both sides: the two SYNs must cross on the wire.
-   * Clocks are compared, and many pairs of ports dial around the agreed moment, one end in the opposite order of the other.
+   * NATs that answer an unasked SYN with a reset close the hole again, on both sides. So ours is opened by SYNs that die on the
+   * way: a number of ports, each a router further. One of them passes our NAT and does not reach the peer's; the peer comes in there.
    */
-  async #punchInBursts(peerId: string, signal: AbortSignal, refused: TunnelError): Promise<Opened> {
+  async #punchQuietly(peerId: string, families: ReadonlySet<Family>, signal: AbortSignal): Promise<Opened> {
+    const { options } = this.#deps;
+    const dialQuietly = await this.#deps.loadQuietDial?.();
+    if (dialQuietly === undefined) throw new TunnelError('unreachable', 'SYNs cannot be sent quietly here');
+    using ports = await this.#map(families, options.burst, signal);
+    const { peers, roundTripMs } = await this.#connect(peerId, ports, signal);
+    const limitMs = Math.ceil(roundTripMs + options.burstTimeoutMs);
+    const open = AbortSignal.any([signal, AbortSignal.timeout(limitMs)]);
+    const opening = openQuietly(pairsOf(ports.mappings, peers), dialQuietly, open); // now, before the peer dials
+    this.#sync(peerId, undefined, signal);
+    return await opening;
+  }
+
+  /**
+   * Where that does not help, as there is no router between the NATs, the two SYNs must cross on the wire: clocks are compared, and
+   * many pairs of ports dial around the agreed moment, one end in the opposite order of the other.
+   */
+  async #punchInBursts(
+    peerId: string,
+    families: ReadonlySet<Family>,
+    signal: AbortSignal,
+    refused: TunnelError,
+  ): Promise<Opened> {
     const { clock, options } = this.#deps;
     let last = refused;
     for (let round = 0; round < options.bursts && !signal.aborted; round++) {
-      using ports = await this.#map(options.burst, signal);
-      const { peer } = await this.#connect(peerId, ports, signal);
+      using ports = await this.#map(families, options.burst, signal);
+      const { peers } = await this.#connect(peerId, ports, signal);
       const peerClock = await comparePeerClock(this.#deps.control, peerId, signal);
       const moment = momentAfterSync(peerClock);
       this.#sync(peerId, moment + peerClock.offsetMs, signal);
       await waitUntil(moment, clock, signal);
       const open = AbortSignal.any([signal, AbortSignal.timeout(options.burstTimeoutMs)]);
-      const pairs = ports.mappings.map(({ localPort }) => ({ localPort, peer }));
+      const pairs = pairsOf(ports.mappings, peers);
       const { burstSpacingMs: spacingMs } = options;
       try {
         return await openSimultaneously(pairs, { signal: open, maxRefusals: 0, spacingMs, take: 'connected' });
       } catch (error) {
         if (!(error instanceof TunnelError)) throw error;
         last = error;
-        this.#deps.log.debug('burst failed', {
-          peer: peerId,
-          round,
-          roundTripMs: peerClock.roundTripMs,
-          error: last.message,
-        });
+        const { roundTripMs } = peerClock;
+        this.#deps.log.debug('burst failed', { peer: peerId, round, roundTripMs, error: last.message });
       }
     }
     throw last;
@@ -123,8 +170,7 @@ class HolePuncher implements Puncher {
   async #connect(peerId: string, ports: MappedPorts, signal: AbortSignal) {
     const began = performance.now();
     const reply = await this.#deps.control.request(peerId, PUNCH_CONNECT, encodeConnect(ports), signal);
-    const [peer] = addressesIn(reply);
-    return { peer: peer as SocketAddress, roundTripMs: performance.now() - began };
+    return { peers: addressesIn(reply).slice(0, MAX_PEERS), roundTripMs: performance.now() - began };
   }
 
   #sync(peerId: string, fireAt: number | undefined, signal: AbortSignal): void {
@@ -134,13 +180,15 @@ class HolePuncher implements Puncher {
       .catch((error: unknown) => this.#deps.log.debug('SYNC was not answered', { error: messageOf(error) }));
   }
 
-  async #map(count: number, signal: AbortSignal): Promise<MappedPorts> {
-    const ports = await mapPorts(count, this.#deps.control.relays(), signal);
-    this.#natKind = ports.natKind;
-    if (ports.natKind !== 'symmetric') return ports;
-    ports[Symbol.dispose]();
-    const why = 'our NAT gives each destination another port (symmetric): punching cannot work';
-    throw new TunnelError('unreachable', why);
+  /** Fresh ports, as many as given in all, the same number for each IP version. */
+  async #map(families: ReadonlySet<Family>, count: number, signal: AbortSignal): Promise<MappedPorts> {
+    const { control, ipv6 } = this.#deps;
+    const usable = [...families].filter((family) => family === 4 || ipv6() !== undefined);
+    const each = Math.max(1, Math.floor(count / Math.max(1, usable.length)));
+    const counts = Object.fromEntries(usable.map((family) => [family, each]));
+    const ports = await mapPorts({ counts, relays: control.relays(), ipv6: ipv6(), signal });
+    this.#natKind = ports.natKind ?? this.#natKind;
+    return ports;
   }
 
   [Symbol.dispose](): void {

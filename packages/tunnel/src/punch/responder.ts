@@ -4,7 +4,7 @@ import { multiaddr } from '@multiformats/multiaddr';
 import { fromMultiaddr, toMultiaddr } from '../control/index.ts';
 import { TunnelError } from '../errors.ts';
 import type { ControlRpc, SocketAddress } from '../types.ts';
-import type { MappedPorts } from './mappings.ts';
+import { type Family, familyOf, type MappedPorts, pairsOf } from './mappings.ts';
 import { decodeHolePunch, encodeHolePunch } from './messages.ts';
 import type { PunchOptions } from './punch-options.ts';
 import { openSimultaneously } from './simultaneous-open.ts';
@@ -16,14 +16,17 @@ export const PUNCH_SYNC = 'punch.sync';
 
 export interface ResponderDeps {
   readonly control: Pick<ControlRpc, 'handle'>;
-  /** One fresh port and its mapping. */
-  mapPort(signal: AbortSignal): Promise<MappedPorts>;
+  /** One fresh port per IP version, and its mapping. */
+  mapPorts(families: ReadonlySet<Family>, signal: AbortSignal): Promise<MappedPorts>;
   onPunched(peerId: string, socket: Duplex, peer: SocketAddress): void;
   readonly options: PunchOptions;
   readonly clock: Clock;
   readonly log: Logger;
   readonly signal: AbortSignal;
 }
+
+/** More addresses than one per IP version mean that the peer knows its NAT to reset: each pair has one chance. */
+const MAX_FAMILIES = 2;
 
 /** A punch that a peer began, from its CONNECT to its end. */
 interface Inbound extends Disposable {
@@ -55,7 +58,8 @@ export class PunchResponder implements Disposable {
     this.#forget(peerId);
     this.#observing++;
     try {
-      const ports = await this.#deps.mapPort(AbortSignal.any([signal, this.#deps.signal]));
+      const families = new Set(peers.map(familyOf));
+      const ports = await this.#deps.mapPorts(families, AbortSignal.any([signal, this.#deps.signal]));
       this.#forget(peerId); // a second CONNECT may have come meanwhile
       const abort = new AbortController();
       const timer = clock.after(options.openTimeoutMs, () => this.#forget(peerId));
@@ -86,14 +90,13 @@ export class PunchResponder implements Disposable {
 
   async #open(peerId: string, inbound: Inbound, fireAt: number | undefined): Promise<void> {
     const { options, clock } = this.#deps;
-    const localPort = inbound.ports.mappings[0]?.localPort ?? 0;
     const deadline = AbortSignal.timeout(options.openTimeoutMs);
     const signal = AbortSignal.any([inbound.abort.signal, this.#deps.signal, deadline]);
     try {
       if (fireAt !== undefined) await waitUntil(fireAt, clock, signal);
       // In the other order than the peer: so the pairs differ in who is first, and by how much.
-      const pairs = inbound.peers.map((peer) => ({ localPort, peer })).reverse();
-      const isBurst = pairs.length > 1;
+      const pairs = pairsOf(inbound.ports.mappings, inbound.peers).reverse();
+      const isBurst = inbound.peers.length > MAX_FAMILIES;
       const { socket, peer } = await openSimultaneously(pairs, {
         signal,
         take: 'spoken',

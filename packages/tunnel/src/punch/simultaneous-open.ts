@@ -10,9 +10,9 @@ import type { SocketAddress } from '../types.ts';
 const RETRY_MS = 60;
 const RETRYABLE = new Set(['ECONNREFUSED', 'ECONNRESET', 'EHOSTUNREACH', 'ENETUNREACH']);
 
-/** One four-tuple of a punch: from a local port whose mapping the peer knows to the peer's mapping. */
+/** One four-tuple of a punch: from a local address and port whose mapping the peer knows to the peer's mapping. */
 export interface OpenPair {
-  readonly localPort: number;
+  readonly local: SocketAddress;
   readonly peer: SocketAddress;
 }
 
@@ -93,8 +93,9 @@ class Attempt {
   }
 
   #connect(): Socket {
-    const { peer, localPort } = this.#pair;
-    const socket = connect({ host: peer.host, port: peer.port, localPort, noDelay: true, allowHalfOpen: true });
+    const { peer, local } = this.#pair;
+    const from = { localAddress: local.host, localPort: local.port };
+    const socket = connect({ host: peer.host, port: peer.port, ...from, noDelay: true, allowHalfOpen: true });
     socket.once('connect', () => {
       socket.removeAllListeners('error');
       socket.on('error', () => socket.destroy()); // until its new owner listens
