@@ -11,6 +11,7 @@ import {
   systemClock,
 } from '@edgemesh/core';
 import type { InboundHandler, InboundRequest } from '@edgemesh/tunnel';
+import { createEcho, isEcho } from './diagnosis/node-echo.ts';
 
 export interface InboundPolicyOptions {
   readonly view: CatalogView;
@@ -61,7 +62,10 @@ export function createInboundPolicy(options: InboundPolicyOptions): InboundHandl
     return answer;
   };
   return {
-    openStream: (request) => check(request) ?? options.local.dial({ address: request.address, port: request.port }),
+    openStream: (request) =>
+      isEcho(request)
+        ? createEcho()
+        : (check(request) ?? options.local.dial({ address: request.address, port: request.port })),
     openDatagrams: (request) =>
       request.kind === 'packets'
         ? openPackets(request)

@@ -148,7 +148,10 @@ async function stayOpen(topology: Topology, folder: string): Promise<void> {
   heading('Still running. Try');
   say(`  ${cyan(`dig @${topology.dns.address} -p ${topology.dns.port} hello.default.svc.cluster.local`)}`);
   say(`  ${cyan(`curl http://${hello.clusterIP}:${hello.port}/`)}`);
-  say(`  ${cyan(`curl http://${topology.agents[0]?.address}:10551/status`)}  ${dim('paths, relays, modules')}`);
+  const admin = `--admin ${topology.agents[0]?.address}:10551`;
+  say(
+    `  ${cyan(`bin/edgemesh status ${admin}`)}  ${dim('modules, relays, peers; also: why hello, ping cloud, doctor')}`,
+  );
   say(`  ${cyan(`ls ${folder}/manifests`)}  ${dim('edit them: the agents follow')}`);
   say(dim('  Ctrl-C ends it.'));
   await new Promise<void>((resolveSignal) => {

@@ -1,6 +1,7 @@
 import { splitHostPort } from '@edgemesh/config';
 import { createAdminServer } from '@edgemesh/telemetry';
 import type { AgentModule } from '../context.ts';
+import { diagnosisRoutes } from '../diagnosis/routes.ts';
 
 /** Health, status and metrics over HTTP. */
 export const adminModule: AgentModule = {
@@ -11,6 +12,12 @@ export const adminModule: AgentModule = {
     const { config, log } = room.context();
     const listen = splitHostPort(config.commonConfig.adminListen);
     if (listen === undefined) throw new TypeError('adminListen is checked by the schema');
-    return createAdminServer({ ...room.telemetry, listen, status: () => room.status(), log });
+    return createAdminServer({
+      ...room.telemetry,
+      listen,
+      status: () => room.status(),
+      routes: diagnosisRoutes(room),
+      log,
+    });
   },
 };

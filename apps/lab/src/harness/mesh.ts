@@ -17,7 +17,8 @@ import { type ServicePlan, serviceObjects, writeManifests } from './manifests.ts
 const root = fileURLToPath(new URL('../../../../', import.meta.url));
 /** Where the bundled apps are; another folder of the same shape when long runs must not see a new build. */
 const apps = process.env.EDGEMESH_LAB_APPS ?? join(root, 'apps');
-const app = (name: string, entry = 'main') => join(apps, name, 'dist', `${entry}.js`);
+/** The built entry of an app. */
+export const app = (name: string, entry = 'main') => join(apps, name, 'dist', `${entry}.js`);
 
 /** The mesh secret of every lab mesh that names no other. */
 export const LAB_SECRET = 'lab-secret-of-this-run-only';

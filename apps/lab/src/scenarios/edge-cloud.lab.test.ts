@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { curl } from '../harness/clients.ts';
 import type { ServicePlan } from '../harness/manifests.ts';
-import { createMesh, type Mesh, type MeshAgent, POD_IP } from '../harness/mesh.ts';
+import { app, createMesh, type Mesh, type MeshAgent, POD_IP } from '../harness/mesh.ts';
 
 const onNode = (node: string, clusterIP: string): ServicePlan => ({
   name: `hello-${node}`,
@@ -45,5 +45,20 @@ describe('an edge behind a NAT and a node in the cloud that relays', () => {
     await edge.restart();
     const { body, stderr } = await curl(cloud.machine, 'http://10.96.1.1/');
     expect({ body, stderr }).toEqual({ body: `hello from edge (${POD_IP})\n`, stderr: '' });
+  });
+
+  it('explains itself: status, why, ping and doctor of the command line', async () => {
+    const edgemesh = (...args: string[]) => edge.machine.exec(process.execPath, [app('cli'), ...args]);
+    const status = await edgemesh('status');
+    expect([status.code, status.stdout]).toEqual([0, expect.stringMatching(/^ {2}cloud +direct +active/m)]);
+    const why = await edgemesh('why', 'hello-cloud');
+    expect([why.code, why.stdout]).toEqual([0, expect.stringMatching(/cloud +tunnel, direct +\d.* ms +yes/)]);
+    const ping = await edgemesh('ping', 'cloud', '-c', '2');
+    expect([ping.code, ping.stdout]).toEqual([0, expect.stringMatching(/^cloud: [\d.]+ ms, direct$/m)]);
+    const nobody = await edgemesh('ping', 'nobody', '-c', '1');
+    expect([nobody.code, nobody.stdout]).toEqual([1, expect.stringMatching(/node nobody is unknown/)]);
+    const doctor = await edgemesh('doctor');
+    expect(doctor.stdout).toMatch(/^\+ DNS on 169\.254\.96\.16:53 answers$/m);
+    expect(doctor.stdout).toMatch(/ 0 wrong$/m);
   });
 });
