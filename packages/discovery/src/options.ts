@@ -96,8 +96,8 @@ export const MISSING_REPROBE_MS = 240_000;
 export const REFLECTOR_BACKOFF = { initialMs: 500, maxMs: 30_000 } as const;
 /** Watch events kept while a list is under way, to be applied again on top of it. */
 export const MAX_EVENTS_DURING_LIST = 4_096;
-/** Secrets that may be followed by name at one time. */
-export const MAX_FOLLOWED_SECRETS = 256;
+/** Secrets and ConfigMaps by name, and namespaces of Pods, that may be followed at one time: each is a watch. */
+export const MAX_FOLLOWED = 256;
 
 // ---- statuses ------------------------------------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ export interface SourceSink {
   /** The origin has just confirmed that what it said about this kind still holds. */
   confirm(kind: GroupKind): void;
   /** Drops all objects of a kind but these keys (`namespace/name`): the source no longer follows the others. */
-  retain(kind: GroupKind, keep: ReadonlySet<string>): void;
+  retain(kind: GroupKind, keep: Pick<ReadonlySet<string>, 'has'>): void;
   /** Kinds of which objects of this source are held, from a snapshot too. */
   held(): readonly GroupKind[];
   /** Every kind of this source has been read once with authority. */

@@ -97,7 +97,7 @@ export function hintTo(
 }
 
 /** Drops every object whose key is not among those to keep. */
-export function retainIn(layer: Layer, keep: ReadonlySet<string>, onChange: OnChange): void {
+export function retainIn(layer: Layer, keep: Pick<ReadonlySet<string>, 'has'>, onChange: OnChange): void {
   for (const key of [...layer.objects.keys()]) {
     if (keep.has(key)) continue;
     layer.objects.delete(key);

@@ -41,7 +41,7 @@ export interface Store {
   remove(source: string, removal: Removal): boolean;
   confirm(source: string, kind: GroupKind): void;
   /** Drops what a source no longer follows. */
-  retain(source: string, kind: GroupKind, keep: ReadonlySet<string>): void;
+  retain(source: string, kind: GroupKind, keep: Pick<ReadonlySet<string>, 'has'>): void;
   /** Puts objects of a snapshot under a source that has said nothing yet. */
   restore(source: string, kind: GroupKind, objects: readonly unknown[], confirmedAt: number | undefined): void;
   /** The object that counts, after merging. */

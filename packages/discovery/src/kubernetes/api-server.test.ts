@@ -17,6 +17,7 @@ import {
   createKubernetesSource,
   ISTIO_RESOURCES,
   type KubernetesSourceOptions,
+  PODS,
   SERVICES,
 } from './index.ts';
 import { until, untilStatus } from './test-until.ts';
@@ -180,12 +181,12 @@ describe('a source on an API server', () => {
     const { source, discovery } = await start(api, { resources: [] });
     await discovery.whenSynced();
     const secrets = () => [...(discovery.current.objects.get('Secret')?.keys() ?? [])].sort();
-    source.followSecrets([
-      { namespace: 'shop', name: 'tls' },
-      { namespace: 'shop', name: 'other' },
+    source.follow([
+      { kind: 'Secret', namespace: 'shop', name: 'tls' },
+      { kind: 'Secret', namespace: 'shop', name: 'other' },
     ]);
     await until(discovery, () => secrets().length === 2);
-    source.followSecrets([{ namespace: 'shop', name: 'tls' }]);
+    source.follow([{ kind: 'Secret', namespace: 'shop', name: 'tls' }]);
     await until(discovery, () => secrets().length === 1);
     api.apply({ ...secret('tls'), data: { k: 'bmV3' } });
     await until(discovery, ({ objects }) =>
@@ -194,6 +195,49 @@ describe('a source on an API server', () => {
     expect(
       api.requests.every(({ path, query }) => path === '/api/v1/namespaces/shop/secrets' && query.fieldSelector),
     ).toBe(true);
+  });
+
+  it('follows the Pods of a namespace that have not ended, and a ConfigMap', async () => {
+    const api = await startApi();
+    const pod = (name: string, phase: string, namespace = 'shop') => ({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { namespace, name, labels: { app: name }, annotations: { long: 'text' } },
+      spec: { nodeName: 'n', containers: [{ name: 'c', image: 'i', ports: [{ containerPort: 1 }] }] },
+      status: { phase, podIP: '10.0.0.1', conditions: [{ type: 'Ready' }] },
+    });
+    for (const object of [pod('a', 'Running'), pod('done', 'Succeeded'), pod('b', 'Running', 'other')])
+      api.apply(object);
+    api.apply({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace: 'shop', name: 'ca' }, data: { k: 'v' } });
+    const { source, discovery } = await start(api, { resources: [] });
+    await discovery.whenSynced();
+    const keys = (kind: string) => [...(discovery.current.objects.get(kind)?.keys() ?? [])].sort();
+    source.follow([
+      { kind: 'Pod', namespace: 'shop' },
+      { kind: 'ConfigMap', namespace: 'shop', name: 'ca' },
+    ]);
+    await until(discovery, () => keys('Pod').length === 1 && keys('ConfigMap').length === 1);
+    expect(discovery.current.objects.get('Pod')?.get('shop/a')).toMatchObject({
+      metadata: { labels: { app: 'a' } },
+      spec: { nodeName: 'n', containers: [{ name: 'c', ports: [{ containerPort: 1 }] }] },
+      status: { phase: 'Running', podIP: '10.0.0.1' },
+    });
+    expect(JSON.stringify(discovery.current.objects.get('Pod')?.get('shop/a'))).not.toMatch(/long|image|Ready/);
+    await api.watching({ resource: 'pods' });
+    api.apply(pod('a', 'Failed'));
+    api.apply(pod('c', 'Pending'));
+    await until(discovery, () => keys('Pod').join() === 'shop/c');
+    source.follow([{ kind: 'Pod', namespace: 'other' }]);
+    await until(discovery, () => keys('Pod').join() === 'other/b' && keys('ConfigMap').length === 0);
+  });
+
+  it('follows no Pods where all are read', async () => {
+    const api = await startApi();
+    const { source, discovery } = await start(api, { resources: [PODS] });
+    await discovery.whenSynced();
+    source.follow([{ kind: 'Pod', namespace: 'shop' }]);
+    await api.watching({ resource: 'pods' });
+    expect(api.requests.filter(({ path }) => path.includes('/namespaces/'))).toEqual([]);
   });
 
   it('reads compressed lists', async () => {

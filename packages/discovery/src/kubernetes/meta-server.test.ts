@@ -215,6 +215,27 @@ describe('a source on a metaServer', () => {
     await until(discovery, ({ services }) => services.has('shop/after'));
   });
 
+  it('follows the Pods of a namespace, by no field that it does not know offline', async () => {
+    const { cloud, meta } = await startEdge();
+    const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { namespace: 'shop', name: 'a', labels: { v: '1' } } };
+    cloud.apply({ ...pod, status: { phase: 'Running' } });
+    const source = createKubernetesSource({
+      mode: 'metaserver',
+      connection: { server: meta.url },
+      ...fast,
+      resources: [],
+    });
+    const discovery = stack.use(await createDiscovery({ sources: [source], publishWindowMs: 0 }));
+    source.follow([{ kind: 'Pod', namespace: 'shop' }]);
+    await until(discovery, ({ objects }) => objects.get('Pod')?.has('shop/a') === true);
+    meta.disconnect({ silent: false });
+    await offline(discovery);
+    expect(discovery.current.objects.get('Pod')?.size).toBe(1);
+    const pods = meta.requests.filter(({ path }) => path.endsWith('/pods'));
+    expect(pods.length).toBeGreaterThan(0);
+    expect(pods.every(({ query }) => !query.fieldSelector)).toBe(true);
+  });
+
   it('repairs a row that the edge has missed (rule 5)', async () => {
     const { cloud, meta } = await startEdge();
     put(cloud, 'web');

@@ -15,6 +15,8 @@ export interface ResourceSpec {
   readonly optional?: boolean;
   /** Only these objects, in the API's syntax: `app=web,!hidden`. */
   readonly labelSelector?: string;
+  /** Only these objects, by fields that the API server can select by. A metaServer cannot, and is not asked to. */
+  readonly fieldSelector?: string;
   /** One namespace, or one object. */
   readonly scope?: ListScope;
   /** Read instead where the server does not have this one. */
@@ -37,10 +39,17 @@ export const ENDPOINTS = core('Endpoints', 'endpoints', true);
 export const NODES = core('Node', 'nodes', false);
 /** core/v1 Namespaces. */
 export const NAMESPACES = core('Namespace', 'namespaces', false);
-/** core/v1 Pods; only for those who need them, there are many. */
-export const PODS = core('Pod', 'pods', true);
-/** core/v1 Secrets; followed by name alone, see `followSecrets`. */
-export const SECRETS = core('Secret', 'secrets', true);
+/** core/v1 Pods that have not ended; only for those who need them, there are many. */
+export const PODS: ResourceSpec = {
+  ...core('Pod', 'pods', true),
+  fieldSelector: 'status.phase!=Succeeded,status.phase!=Failed',
+};
+/** What is followed in parts, see `follow`: core/v1 Secrets and ConfigMaps by name, Pods by namespace. */
+export const FOLLOWED_RESOURCES: Readonly<Record<'Secret' | 'ConfigMap' | 'Pod', ResourceSpec>> = {
+  Secret: core('Secret', 'secrets', true),
+  ConfigMap: core('ConfigMap', 'configmaps', true),
+  Pod: PODS,
+};
 
 /** EndpointSlices, or Endpoints on a server without them (before Kubernetes 1.21). */
 export const ENDPOINT_SLICES: ResourceSpec = {
@@ -91,6 +100,26 @@ export const GATEWAY_API_RESOURCES: readonly ResourceSpec[] = [
   gatewayApi('BackendTLSPolicy', 'backendtlspolicies', ['v1', 'v1alpha3']),
 ];
 
+/** Ingresses and their classes. */
+export const INGRESS_RESOURCES: readonly ResourceSpec[] = [
+  {
+    group: 'networking.k8s.io',
+    versions: ['v1'],
+    plural: 'ingresses',
+    kind: 'Ingress',
+    namespaced: true,
+    optional: true,
+  },
+  {
+    group: 'networking.k8s.io',
+    versions: ['v1'],
+    plural: 'ingressclasses',
+    kind: 'IngressClass',
+    namespaced: false,
+    optional: true,
+  },
+];
+
 /** What every agent needs: Services, their endpoints, Nodes, Namespaces. */
 export const CORE_RESOURCES: readonly ResourceSpec[] = [SERVICES, ENDPOINT_SLICES, NODES, NAMESPACES];
 
@@ -112,10 +141,19 @@ export function pathOf(resource: ResourceSpec, version: string): string {
   return `${root}${folder}/${resource.plural}`;
 }
 
+/** METASERVER.md 2: offline it knows fields of metadata only and answers any other with nothing. */
+export function forMetaServer({ fieldSelector: _, ...resource }: ResourceSpec): ResourceSpec {
+  return resource;
+}
+
 /** The query parameters that select objects; the same for lists and watches. */
 export function selectorsOf(resource: ResourceSpec): URLSearchParams {
   const query = new URLSearchParams();
   if (resource.labelSelector) query.set('labelSelector', resource.labelSelector);
-  if (resource.scope?.name !== undefined) query.set('fieldSelector', `metadata.name=${resource.scope.name}`);
+  const fields = [
+    ...(resource.scope?.name === undefined ? [] : [`metadata.name=${resource.scope.name}`]),
+    ...(resource.fieldSelector ? [resource.fieldSelector] : []),
+  ];
+  if (fields.length > 0) query.set('fieldSelector', fields.join(','));
   return query;
 }

@@ -1,4 +1,4 @@
-import { type Clock, type GroupKind, type Logger, objectKey, type Random } from '@edgemesh/core';
+import type { Clock, GroupKind, Logger, Random } from '@edgemesh/core';
 import type { DiscoveryMetrics } from '../metrics.ts';
 import { NORMALISED_KINDS } from '../normalize/any.ts';
 import {
@@ -11,19 +11,14 @@ import {
 import type { SourceSink } from '../source.ts';
 import { createApiMachine } from './api-machine.ts';
 import type { KubeClient } from './client.ts';
+import { FOLLOWED_KINDS, type FollowRef, followKey, keepFollowed, resourceToFollow } from './follow.ts';
 import { createLinkMonitor, type LinkMonitor } from './link-monitor.ts';
 import { between, type ReflectorTimings } from './machine.ts';
 import { createMetaMachine } from './meta-machine.ts';
 import { createReflector, type Reflector, type ReflectorHooks } from './reflector.ts';
-import { kindOf, type ResourceSpec, SECRETS } from './resources.ts';
+import { kindOf, type ResourceSpec } from './resources.ts';
 
 const SLICES = NORMALISED_KINDS.endpointSlice;
-
-/** One Secret. */
-export interface SecretRef {
-  readonly namespace: string;
-  readonly name: string;
-}
 
 /** What a session needs of the source's options, defaults filled in. */
 export interface SessionOptions {
@@ -44,7 +39,7 @@ export interface SessionOptions {
 
 /** One run of a source: its reflectors. */
 export interface Session {
-  followSecrets(refs: readonly SecretRef[]): void;
+  follow(refs: readonly FollowRef[]): void;
   stop(): void;
 }
 
@@ -52,12 +47,12 @@ export interface Session {
 export function createSession(options: SessionOptions, sink: SourceSink, client: KubeClient): Session {
   const { mode, clock, log, metrics, random } = options;
   const reflectors = new Map<string, Reflector>();
-  const secrets = new Map<string, Reflector>();
+  const followed = new Map<string, Reflector>();
   const unlisted = new Set<GroupKind>(options.resources.map(kindOf));
   const errors = new Map<string, string>();
   const timeouts = createTimeouts(random);
   let link: LinkMonitor | undefined;
-  const all = () => [...reflectors.values(), ...secrets.values()];
+  const all = () => [...reflectors.values(), ...followed.values()];
 
   const report = () => {
     const first = errors.entries().next().value;
@@ -68,14 +63,14 @@ export function createSession(options: SessionOptions, sink: SourceSink, client:
     // slices of an earlier snapshot would hide the Endpoints that are read now
     if (kind === 'Endpoints' && !reflectors.has(SLICES)) sink.retain(SLICES, new Set());
     if (!unlisted.delete(kind) || unlisted.size > 0) return;
-    // a snapshot may hold kinds that are no longer read; Secrets are followed by name and not part of this
-    const read = new Set([...reflectors.keys(), 'Secret']);
+    // a snapshot may hold kinds that are no longer read; what is followed in parts is not part of this
+    const read = new Set([...reflectors.keys(), ...FOLLOWED_KINDS]);
     for (const held of sink.held()) if (!read.has(held)) sink.retain(held, new Set());
     sink.synced();
   };
   const start = (resource: ResourceSpec, key: string, group: Map<string, Reflector>) => {
     const kind = kindOf(resource);
-    const id = resource.scope?.name === undefined ? kind : `${kind} ${key}`;
+    const id = resource.scope === undefined ? kind : key;
     const hooks: ReflectorHooks = {
       onListed: () => listed(kind),
       onMissing: () => {
@@ -118,17 +113,20 @@ export function createSession(options: SessionOptions, sink: SourceSink, client:
   for (const resource of options.resources) start(resource, kindOf(resource), reflectors);
   if (options.resources.length === 0) sink.synced();
   return {
-    followSecrets(refs) {
-      const wanted = new Map(refs.map((ref) => [objectKey(ref), ref]));
-      for (const [key, reflector] of secrets) {
+    follow(refs) {
+      // what is read as a whole needs no following
+      const wanted = new Map(refs.filter(({ kind }) => !reflectors.has(kind)).map((ref) => [followKey(ref), ref]));
+      for (const [key, reflector] of followed) {
         if (wanted.has(key)) continue;
         reflector.stop();
-        secrets.delete(key);
-        errors.delete(`Secret ${key}`);
+        followed.delete(key);
+        errors.delete(key);
       }
-      sink.retain('Secret', new Set(wanted.keys()));
-      for (const [key, { namespace, name }] of wanted) {
-        if (!secrets.has(key)) start({ ...SECRETS, scope: { namespace, name } }, key, secrets);
+      for (const kind of FOLLOWED_KINDS) {
+        if (!reflectors.has(kind)) sink.retain(kind, keepFollowed([...wanted.values()], kind));
+      }
+      for (const [key, ref] of wanted) {
+        if (!followed.has(key)) start(resourceToFollow(ref, mode), key, followed);
       }
       report();
     },

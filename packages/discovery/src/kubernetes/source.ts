@@ -13,7 +13,7 @@ import { DiscoveryError } from '../errors.ts';
 import { createDiscoveryMetrics } from '../metrics.ts';
 import {
   DEFAULT_REQUEST_TIMEOUT_MS,
-  MAX_FOLLOWED_SECRETS,
+  MAX_FOLLOWED,
   META_PROBE_MS,
   MIN_META_REQUEST_TIMEOUT_MS,
   MISSING_REPROBE_MS,
@@ -23,9 +23,10 @@ import {
 import type { Source } from '../source.ts';
 import { createKubeClient } from './client.ts';
 import { createTransports, type KubeConnection } from './connection.ts';
-import { CORE_RESOURCES, ENDPOINTS, type ResourceSpec } from './resources.ts';
+import type { FollowRef } from './follow.ts';
+import { CORE_RESOURCES, ENDPOINTS, forMetaServer, type ResourceSpec } from './resources.ts';
 import { oneAtATime } from './serial-client.ts';
-import { createSession, type SecretRef, type Session, type SessionOptions } from './session.ts';
+import { createSession, type Session, type SessionOptions } from './session.ts';
 
 /** What to read, from where and how often; defaults in `options.ts`. */
 export interface KubernetesSourceOptions {
@@ -64,8 +65,8 @@ export interface KubernetesSourceOptions {
 
 /** A source that reads a cluster. */
 export interface KubernetesSource extends Source {
-  /** Follows exactly these Secrets, each by its name alone; forgets the others. Throws `config` above 256. */
-  followSecrets(refs: readonly SecretRef[]): void;
+  /** Follows exactly these objects beside `resources`; forgets the others. Throws `config` above 256. */
+  follow(refs: readonly FollowRef[]): void;
 }
 
 /** Makes a source; nothing is read before it runs. Throws DiscoveryError `config` for options that cannot work. */
@@ -95,20 +96,17 @@ export function createKubernetesSource(options: KubernetesSourceOptions): Kubern
     log: (options.log ?? silentLogger).child({ source: name }),
     metrics: createDiscoveryMetrics(options.metrics ?? noMetrics),
   };
-  let secrets: readonly SecretRef[] | undefined;
+  let followed: readonly FollowRef[] | undefined;
   let session: Session | undefined;
   return {
     name,
     ...(options.origin !== undefined && { origin: options.origin }),
-    followSecrets(refs) {
-      if (refs.length > MAX_FOLLOWED_SECRETS) {
-        throw new DiscoveryError(
-          'config',
-          `at most ${MAX_FOLLOWED_SECRETS} Secrets can be followed, not ${refs.length}`,
-        );
+    follow(refs) {
+      if (refs.length > MAX_FOLLOWED) {
+        throw new DiscoveryError('config', `at most ${MAX_FOLLOWED} objects can be followed, not ${refs.length}`);
       }
-      secrets = refs;
-      session?.followSecrets(refs);
+      followed = refs;
+      session?.follow(refs);
     },
     async run(sink, signal) {
       sink.report('connecting');
@@ -119,7 +117,7 @@ export function createKubernetesSource(options: KubernetesSourceOptions): Kubern
       const client = createKubeClient({ transports, requestTimeoutMs, clock: full.clock });
       const own = createSession(full, sink, mode === 'metaserver' ? oneAtATime(client) : client);
       session = own;
-      if (secrets) own.followSecrets(secrets);
+      if (followed) own.follow(followed);
       await aborted(signal);
       session = undefined;
       own.stop();
@@ -129,8 +127,9 @@ export function createKubernetesSource(options: KubernetesSourceOptions): Kubern
 
 /** METASERVER.md 5.9: its EndpointSlices are unusable, v1 Endpoints are right. */
 function planResources(options: KubernetesSourceOptions): readonly ResourceSpec[] {
-  const wanted = options.resources ?? CORE_RESOURCES;
-  if (options.mode === 'apiserver') return wanted;
+  const asked = options.resources ?? CORE_RESOURCES;
+  if (options.mode === 'apiserver') return asked;
+  const wanted = asked.map(forMetaServer);
   const others = wanted.filter(({ plural }) => plural !== 'endpointslices' && plural !== 'endpoints');
   return others.length === wanted.length ? wanted : [...others, ENDPOINTS];
 }

@@ -6,7 +6,16 @@ import { createReport, type Normalised } from './report.ts';
 const LAST_APPLIED = 'kubectl.kubernetes.io/last-applied-configuration';
 const NODE_SPEC = ['podCIDR', 'podCIDRs', 'unschedulable'];
 const NODE_STATUS = ['addresses'];
-const POD_STATUS = ['phase', 'podIP', 'podIPs', 'hostIP', 'hostIPs', 'conditions'];
+const POD_METADATA = [
+  'name',
+  'namespace',
+  'uid',
+  'resourceVersion',
+  'creationTimestamp',
+  'deletionTimestamp',
+  'labels',
+];
+const POD_STATUS = ['phase', 'podIP', 'podIPs'];
 
 /**
  * Checks the frame every object has (apiVersion, kind, a usable metadata.name) and takes off what nobody reads but what
@@ -50,7 +59,13 @@ function trim(object: KubeObject): KubeObject {
         status: pick(object.status, NODE_STATUS),
       };
     case 'Pod':
-      return { apiVersion, kind, metadata, spec: trimPodSpec(object.spec), status: pick(object.status, POD_STATUS) };
+      return {
+        apiVersion,
+        kind,
+        metadata: pick(metadata, POD_METADATA) as unknown as KubeObject['metadata'],
+        spec: trimPodSpec(object.spec),
+        status: pick(object.status, POD_STATUS),
+      };
     case 'Namespace':
       return { apiVersion, kind, metadata };
     default:
