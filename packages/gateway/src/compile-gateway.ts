@@ -8,6 +8,8 @@ import type { GatewayPlan } from './model.ts';
 import { gatewayLimits } from './options.ts';
 import { createConditionList } from './read/conditions.ts';
 
+const FOLLOW_ORDER = { Secret: 0, ConfigMap: 1, Pod: 2 } as const;
+
 /**
  * Compiles everything that the catalog says about gateways: Istio's Gateways and VirtualServices, the Gateway API, Ingresses.
  * Pure, and never throws: what cannot be understood is in the plan's conditions, with its path.
@@ -21,22 +23,23 @@ export function compileGateway(catalog: Catalog, options: CompileOptions = {}): 
     limits,
     clusterDomain: options.clusterDomain ?? 'cluster.local',
     conditions,
-    secrets: new Map(),
+    follows: new Map(),
   };
   const drafts = new PortDrafts(limits.maxRoutesPerPort, (port, host) =>
     conditions.add('gateway', port, `more than ${limits.maxRoutesPerPort} routes; some of ${host} are left out`),
   );
   compileIstio(context, drafts);
   const statuses = [...compileGatewayApi(context, drafts), ...compileIngress(context, drafts)];
-  const secrets = [...context.secrets.values()];
-  if (secrets.length > limits.maxSecrets) {
-    conditions.add('gateway', 'secrets', `${secrets.length} Secrets are named, ${limits.maxSecrets} are followed`);
+  const follows = [...context.follows.values()].sort((a, b) => FOLLOW_ORDER[a.kind] - FOLLOW_ORDER[b.kind]);
+  if (follows.length > limits.maxFollowed) {
+    const named = `${follows.length} Secrets, ConfigMaps and namespaces of Pods are named`;
+    conditions.add('gateway', 'follows', `${named}, ${limits.maxFollowed} are followed`);
   }
   return {
     ports: drafts.plans(),
     conditions: conditions.list,
     droppedConditions: conditions.dropped,
-    secrets: secrets.slice(0, limits.maxSecrets),
+    follows: follows.slice(0, limits.maxFollowed),
     statuses,
   };
 }

@@ -15,10 +15,12 @@ export interface Condition {
   readonly message: string;
 }
 
-/** One Secret that the plan reads, or would read if it were there. */
-export interface SecretRef {
+/** Something that the plan reads, or would read if it were there, of a kind of which not everything is known. */
+export interface FollowRef {
+  readonly kind: 'Secret' | 'ConfigMap' | 'Pod';
   readonly namespace: string;
-  readonly name: string;
+  /** Absent: all of the namespace. */
+  readonly name?: string;
 }
 
 /** Everything that the gateway shall do. */
@@ -27,7 +29,8 @@ export interface GatewayPlan {
   readonly conditions: readonly Condition[];
   /** Conditions beyond the limit, not kept. */
   readonly droppedConditions: number;
-  readonly secrets: readonly SecretRef[];
+  /** Secrets first: a door without its certificate stays shut. */
+  readonly follows: readonly FollowRef[];
   /** What should be written back to objects of the Gateway API, once it is known which ports are open. */
   readonly statuses: readonly ObjectStatus[];
 }

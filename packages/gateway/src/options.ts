@@ -22,8 +22,8 @@ export const GATEWAY_DEFAULTS = {
   maxRoutesPerPort: 20_000,
   /** Conditions kept; the rest is counted. */
   maxConditions: 1_000,
-  /** Secrets that are followed. The Kubernetes source follows 256 at most. */
-  maxSecrets: 256,
+  /** Secrets, ConfigMaps and namespaces of Pods that are followed. The Kubernetes source follows 256 at most. */
+  maxFollowed: 256,
 } as const;
 
 /** Every limit with its unit; see {@link GATEWAY_DEFAULTS} for reasons. */

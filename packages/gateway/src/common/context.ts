@@ -1,5 +1,5 @@
 import type { Catalog, KubeObject, Service } from '@edgemesh/core';
-import type { SecretRef } from '../model.ts';
+import type { FollowRef } from '../model.ts';
 import type { GatewayLimits } from '../options.ts';
 import type { ConditionList } from '../read/conditions.ts';
 
@@ -26,6 +26,11 @@ export interface CompileContext {
   readonly limits: GatewayLimits;
   readonly clusterDomain: string;
   readonly conditions: ConditionList;
-  /** Secrets that were looked at, by `namespace/name`. */
-  readonly secrets: Map<string, SecretRef>;
+  /** What was looked at, or would have been if it were there, by text. */
+  readonly follows: Map<string, FollowRef>;
+}
+
+/** Notes that the plan depends on this. */
+export function follow(ref: FollowRef, { follows }: CompileContext): void {
+  follows.set(`${ref.kind} ${ref.namespace}/${ref.name ?? '*'}`, ref);
 }

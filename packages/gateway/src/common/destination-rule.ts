@@ -3,7 +3,7 @@ import type { UpstreamTls } from '@edgemesh/proxy-http';
 import { namespaceOf, specOf } from '../read/conditions.ts';
 import type { Field } from '../read/field.ts';
 import { readCredential } from '../tls/credential.ts';
-import type { CompileContext } from './context.ts';
+import { type CompileContext, follow } from './context.ts';
 
 const TLS_MODES = ['DISABLE', 'SIMPLE', 'MUTUAL', 'ISTIO_MUTUAL'] as const;
 
@@ -16,6 +16,7 @@ export function subsetProblem(service: Service, subset: string, context: Compile
     .items()
     .map((item) => item.get('name').name());
   if (!names.includes(subset)) return `the DestinationRule of ${service.id} has no subset ${subset}`;
+  follow({ kind: 'Pod', namespace: service.namespace }, context);
   if (!context.catalog.objects.get('Pod')?.size)
     return `subset ${subset} needs the labels of Pods, and no Pod is known here`;
   return undefined;

@@ -1,6 +1,6 @@
 import type { Service, ServicePort } from '@edgemesh/core';
 import type { UpstreamTls } from '@edgemesh/proxy-http';
-import type { CompileContext } from '../common/context.ts';
+import { type CompileContext, follow } from '../common/context.ts';
 import { byAge, namespaceOf, specOf } from '../read/conditions.ts';
 import type { Field } from '../read/field.ts';
 
@@ -47,11 +47,11 @@ function readValidation(field: Field, namespace: string, context: CompileContext
   return { serverName, ca: pems.join('\n') };
 }
 
-/** ConfigMaps are not read from clusters; manifests in a folder may hold them. */
 function readCa(ref: Field, namespace: string, context: CompileContext): string | undefined {
   const kind = ref.get('kind').oneOf(['ConfigMap']);
   const name = ref.get('name').name();
   if (kind === undefined || name === undefined) return undefined;
+  follow({ kind: 'ConfigMap', namespace, name }, context);
   const data = context.catalog.objects.get('ConfigMap')?.get(`${namespace}/${name}`)?.data as
     | { 'ca.crt'?: unknown }
     | null

@@ -22,7 +22,7 @@ function compile(
   return {
     chain: port?.kind === 'tls' ? port.chains[0] : undefined,
     conditions: plan.conditions.map(({ path, message }) => `${path}: ${message}`),
-    secrets: plan.secrets.map(({ namespace, name }) => `${namespace}/${name}`),
+    secrets: plan.follows.map(({ namespace, name }) => `${namespace}/${name}`),
   };
 }
 

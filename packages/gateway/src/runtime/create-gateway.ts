@@ -4,6 +4,7 @@ import {
   type CatalogView,
   type Clock,
   type Dialer,
+  EMPTY_CATALOG,
   type KubeObject,
   type Logger,
   type Metrics,
@@ -26,11 +27,11 @@ import { type Balancing, createConnectionBudget, createServiceProxy, type Upstre
 import type { CompileOptions } from '../common/context.ts';
 import { compileGateway } from '../compile-gateway.ts';
 import { gatewayMetrics } from '../metrics.ts';
-import type { GatewayPlan, ObjectStatus, PortPlan, SecretRef } from '../model.ts';
+import type { FollowRef, GatewayPlan, ObjectStatus, PortPlan } from '../model.ts';
 import { type GatewayLimits, gatewayLimits } from '../options.ts';
 import { type AddressOptions, chooseAddresses, type Interfaces } from './addresses.ts';
 import { createClusterUpstreams } from './cluster-upstreams.ts';
-import { concernsPlan } from './concerns-plan.ts';
+import { type Compiled, compiledFrom, concernsPlan } from './concerns-plan.ts';
 import { createListenerTable, type ListenerState } from './listener-table.ts';
 import { parseReport, reportOf } from './node-report.ts';
 import { type ListenerSpec, openListener } from './open-listener.ts';
@@ -75,8 +76,8 @@ export interface GatewayDeps {
   readonly sessionCookie?: (service: Service, port: number) => SessionCookie | undefined;
   /** The DestinationRule that binds to a Service. */
   readonly destinationRule?: (service: Service, catalog: Catalog) => KubeObject | undefined;
-  /** Told which Secrets must be in the catalog. */
-  readonly secrets?: { follow(refs: readonly SecretRef[]): void };
+  /** Told what must be in the catalog beside routes and Services: Secrets, ConfigMaps, Pods of a namespace. */
+  readonly follow?: (refs: readonly FollowRef[]) => void;
   /** Writes statuses of Gateway API objects and Ingresses back to where they come from. */
   readonly statusWriter?: StatusPublisher;
   readonly interfaces?: () => Interfaces;
@@ -116,6 +117,7 @@ class RunningGateway implements Gateway {
   private readonly upstreams;
   private readonly listeners;
   private readonly unsubscribe: () => void;
+  private compiled: Compiled = compiledFrom(EMPTY_CATALOG);
   private ports = new Map<string, PortPlan>();
   private addresses: readonly string[] = [];
   private followed = '';
@@ -158,12 +160,10 @@ class RunningGateway implements Gateway {
     this.listeners = this.createListeners();
     this.plan = this.compile();
     this.unsubscribe = view.subscribe((_, change) => {
-      if (concernsPlan(change, this.seenServices, view.current)) this.compileSoon();
+      if (concernsPlan(change, this.compiled, view.current)) this.compileSoon();
     });
     this.pollTimer = this.clock.after(this.limits.addressPollMs, () => this.poll());
   }
-
-  private seenServices: ReadonlyMap<string, Service> = new Map();
 
   private createProxy() {
     const { dialer, log, metrics, clock, random, accessLog } = this.deps;
@@ -241,7 +241,7 @@ class RunningGateway implements Gateway {
   }
 
   private compile(): GatewayPlan {
-    const { view, destinationRule, secrets } = this.deps;
+    const { view, destinationRule, follow } = this.deps;
     const { clusterDomain, labels, controllerName, limits } = this.options;
     const started = this.clock.now();
     const options: CompileOptions = {
@@ -251,7 +251,7 @@ class RunningGateway implements Gateway {
       ...(destinationRule && { destinationRule }),
       ...(limits && { limits }),
     };
-    this.seenServices = view.current.services;
+    this.compiled = compiledFrom(view.current);
     const plan = compileGateway(view.current, options);
     this.metrics.compiles.add();
     this.metrics.compileSeconds.observe((this.clock.now() - started) / 1000);
@@ -259,12 +259,9 @@ class RunningGateway implements Gateway {
     this.tellConditions(plan);
     this.ports = new Map(plan.ports.map((port) => [port.id, port]));
     this.upstreams.prune();
-    const names = plan.secrets
-      .map(({ namespace, name }) => `${namespace}/${name}`)
-      .sort()
-      .join(' ');
-    if (names !== this.followed) secrets?.follow(plan.secrets);
-    this.followed = names;
+    const follows = JSON.stringify(plan.follows);
+    if (follows !== this.followed) follow?.(plan.follows);
+    this.followed = follows;
     return plan;
   }
 

@@ -24,7 +24,8 @@ export interface GatewayStatus {
   readonly droppedConditions: number;
   /** Listeners beyond the limit. */
   readonly droppedListeners: number;
-  readonly secrets: readonly string[];
+  /** Secrets, ConfigMaps and Pods that the plan depends on: `Secret namespace/name`, `Pod namespace/*`. */
+  readonly follows: readonly string[];
   /** Client connections of the HTTP engine, and its requests in flight. */
   readonly connections: number;
   readonly requests: number;
@@ -70,7 +71,7 @@ export function readGatewayStatus({
     conditions: plan.conditions.slice(0, MAX_SHOWN),
     droppedConditions: plan.droppedConditions + Math.max(0, plan.conditions.length - MAX_SHOWN),
     droppedListeners: overflow,
-    secrets: plan.secrets.map(({ namespace, name }) => `${namespace}/${name}`),
+    follows: plan.follows.map(({ kind, namespace, name = '*' }) => `${kind} ${namespace}/${name}`),
     connections,
     requests,
   };

@@ -1,7 +1,12 @@
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import { type KubeObject, messageOf } from '@edgemesh/core';
-import type { CompileContext } from '../common/context.ts';
-import type { SecretRef } from '../model.ts';
+import { type CompileContext, follow } from '../common/context.ts';
+
+/** Where a Secret is. */
+export interface SecretName {
+  readonly namespace: string;
+  readonly name: string;
+}
 
 /** What a Secret holds. */
 export interface Credential {
@@ -16,7 +21,7 @@ export interface Credential {
  * CA also from a Secret `<name>-cacert` beside it. Keys are checked against certificates. Every Secret looked for is noted, so
  * that it can be followed.
  */
-export function readCredential(ref: SecretRef, context: CompileContext): Credential {
+export function readCredential(ref: SecretName, context: CompileContext): Credential {
   const secret = lookUp(ref, context);
   const caSecret = ref.name.endsWith('-cacert') ? undefined : lookUp({ ...ref, name: `${ref.name}-cacert` }, context);
   const ca = firstOf(secret, ['ca.crt', 'cacert']) ?? firstOf(caSecret, ['cacert', 'ca.crt']);
@@ -37,10 +42,9 @@ function withCa(ca: string | undefined): { readonly ca?: string } {
   return ca !== undefined && isCertificate(ca) ? { ca } : {};
 }
 
-function lookUp(ref: SecretRef, context: CompileContext): KubeObject | undefined {
-  const key = `${ref.namespace}/${ref.name}`;
-  context.secrets.set(key, ref);
-  return context.catalog.objects.get('Secret')?.get(key);
+function lookUp(ref: SecretName, context: CompileContext): KubeObject | undefined {
+  follow({ kind: 'Secret', ...ref }, context);
+  return context.catalog.objects.get('Secret')?.get(`${ref.namespace}/${ref.name}`);
 }
 
 /** The first of some keys, from `data` (base64) or `stringData` (manifests). */
