@@ -71,13 +71,13 @@ class MeshAgent implements Agent {
 
   async start(): Promise<void> {
     const { env, log, metrics } = this.#options;
-    const { discovery, followSecrets } = await startDiscovery({ config: this.#config, env, log, metrics });
+    const { discovery, cluster } = await startDiscovery({ config: this.#config, env, log, metrics });
     this.#discovery = this.#base.use(discovery);
     this.#catalog = this.#base.use(createCheckedCatalog(discovery));
     const kernelMode = await isKernelMode(this.#config);
     const reachability = this.#base.use(await this.#createReachability(kernelMode));
     const services = this.#base.use(await startVirtualServices(this.#context(), kernelMode, reachability));
-    const room = { ...this.#room(kernelMode, reachability, services), followSecrets };
+    const room = { ...this.#room(kernelMode, reachability, services), cluster };
     for (const module of MODULES) {
       if (module.isWanted(this.#config, kernelMode)) await this.#supervise(module, room);
     }
@@ -94,7 +94,7 @@ class MeshAgent implements Agent {
     });
   }
 
-  #room(kernelMode: boolean, reachability: Reachability, services: VirtualServices): Omit<AgentRoom, 'followSecrets'> {
+  #room(kernelMode: boolean, reachability: Reachability, services: VirtualServices): Omit<AgentRoom, 'cluster'> {
     return {
       context: () => this.#context(),
       kernelMode,

@@ -1,7 +1,7 @@
 import type { PodNetwork } from '@edgemesh/cni';
 import type { AgentConfig } from '@edgemesh/config';
 import type { CatalogView, Dialer, Logger, Metrics, ServiceId } from '@edgemesh/core';
-import type { SecretRef } from '@edgemesh/discovery/kubernetes';
+import type { FollowRef, KubeConnection } from '@edgemesh/discovery/kubernetes';
 import type { DnsServer } from '@edgemesh/dns';
 import type { KernelRules } from '@edgemesh/linux';
 import type { ServiceProxy } from '@edgemesh/proxy-l4';
@@ -40,6 +40,16 @@ export interface AgentParts {
   podNetwork?: PodNetwork | undefined;
 }
 
+/** The cluster that the catalog comes from, for modules that want more of it. */
+export interface ClusterAccess {
+  /** Names what sources of clusters must bring beside what they read anyway. */
+  readonly follow: (refs: readonly FollowRef[]) => void;
+  /** Where statuses can be written: an API server, never a metaServer. */
+  readonly apiServer?: KubeConnection;
+  /** The agent's own namespace. */
+  readonly namespace: string;
+}
+
 /** Where modules live: the configuration as it is now, and their neighbours. */
 export interface AgentRoom {
   context(): AgentContext;
@@ -56,8 +66,7 @@ export interface AgentRoom {
   readonly services: VirtualServices;
   /** Dials endpoints by the kernel or through the tunnel. */
   readonly dialer: Dialer;
-  /** Names the Secrets that sources of clusters must bring. */
-  readonly followSecrets: (refs: readonly SecretRef[]) => void;
+  readonly cluster: ClusterAccess;
   readonly telemetry: { readonly health: Health; readonly metrics: MetricsRegistry };
   status(): AgentStatus;
   restart(module: string, reason: string): void;

@@ -5,18 +5,20 @@ import {
   CORE_RESOURCES,
   createKubernetesSource,
   GATEWAY_API_RESOURCES,
+  INGRESS_RESOURCES,
   ISTIO_RESOURCES,
   inClusterConnection,
   type KubeConnection,
-  type KubernetesSource,
   PODS,
   type ResourceSpec,
-  type SecretRef,
 } from '@edgemesh/discovery/kubernetes';
 import { createManifestSource } from '@edgemesh/discovery/manifests';
+import type { ClusterAccess } from '../context.ts';
 
 type KubeConfig = AgentConfig['kubeAPIConfig'];
 
+/** Where agents live unless told otherwise: the original's namespace. */
+const DEFAULT_NAMESPACE = 'kubeedge';
 /** Where the original's metaServer listens; with a folder of manifests and no other word of a cluster, it is not asked. */
 const DEFAULT_META_SERVER = 'http://127.0.0.1:10550';
 
@@ -36,39 +38,35 @@ export interface DiscoveryModuleOptions {
   readonly metrics: Metrics;
 }
 
-/** The catalog, and the way to ask for Secrets, which are followed by name alone. */
+/** The catalog, and the cluster it comes from. */
 export interface AgentDiscovery {
   readonly discovery: Discovery;
-  readonly followSecrets: (refs: readonly SecretRef[]) => void;
+  readonly cluster: ClusterAccess;
 }
 
 /** The catalog, fed from the folder of manifests, the API server or the metaServer, whichever the configuration names. */
 export async function startDiscovery(options: DiscoveryModuleOptions): Promise<AgentDiscovery> {
-  const { config, log, metrics } = options;
-  const clusters = kubernetesSources(options);
+  const { config, env, log, metrics } = options;
+  const origin = kubernetesOrigin(config, env);
+  const resources = origin && wantedResources(config, origin.mode);
+  const source = origin && createKubernetesSource({ ...origin, ...(resources && { resources }), log, metrics });
   const discovery = await createDiscovery({
-    sources: [...manifestSources(options), ...clusters],
+    sources: [...manifestSources(options), ...(source ? [source] : [])],
     snapshotFile: `${config.commonConfig.dataDir}/catalog.json`,
     log,
     metrics,
   });
-  return {
-    discovery,
-    followSecrets(refs) {
-      for (const source of clusters) source.followSecrets(refs);
-    },
+  const cluster: ClusterAccess = {
+    follow: (refs) => source?.follow(refs),
+    ...(origin?.mode === 'apiserver' && { apiServer: origin.connection }),
+    namespace: env.NAMESPACE || DEFAULT_NAMESPACE,
   };
+  return { discovery, cluster };
 }
 
 function manifestSources({ config, log }: DiscoveryModuleOptions): Source[] {
   const directory = config.commonConfig.manifestDir;
   return directory === '' ? [] : [createManifestSource({ directory, log })];
-}
-
-function kubernetesSources({ config, env, log, metrics }: DiscoveryModuleOptions): KubernetesSource[] {
-  const origin = kubernetesOrigin(config, env);
-  if (origin === undefined) return [];
-  return [createKubernetesSource({ ...origin, resources: wantedResources(config, origin.mode), log, metrics })];
 }
 
 /** What to read of a cluster: of objects that come in thousands only those that a module uses. */
@@ -79,7 +77,8 @@ export function wantedResources(
   return [
     ...CORE_RESOURCES,
     ...ISTIO_RESOURCES,
-    ...(modules.edgeGateway.enable && mode === 'apiserver' ? GATEWAY_API_RESOURCES : []),
+    // a metaServer knows neither, and cloudcore suffers from being asked
+    ...(modules.edgeGateway.enable && mode === 'apiserver' ? [...GATEWAY_API_RESOURCES, ...INGRESS_RESOURCES] : []),
     ...(modules.edgeCNI.enable ? [PODS, NETWORK_POLICIES] : []),
   ];
 }

@@ -1,7 +1,13 @@
 import type { Catalog, Service } from '@edgemesh/core';
-import { createGateway } from '@edgemesh/gateway';
+import {
+  createStatusWriter,
+  GATEWAY_API_RESOURCES,
+  INGRESS_RESOURCES,
+  type StatusWriter,
+} from '@edgemesh/discovery/kubernetes';
+import { CONTROLLER_NAME, createGateway } from '@edgemesh/gateway';
 import { DESTINATION_RULE_KIND, destinationRuleFor } from '@edgemesh/lb';
-import type { AgentModule } from '../context.ts';
+import type { AgentModule, AgentRoom } from '../context.ts';
 import { createBalancing } from './balancing.ts';
 
 /** Links that hold ClusterIPs or the same address on every node: nobody outside can mean them. */
@@ -30,6 +36,8 @@ export const gatewayModule: AgentModule = {
       const rules = catalog.objects.get(DESTINATION_RULE_KIND);
       return rules && destinationRuleFor(service, rules.values(), clusterDomain);
     };
+    await using stack = new AsyncDisposableStack();
+    const statusWriter = stack.use(startStatusWriter(room));
     const gateway = await createGateway(
       {
         nics: nic,
@@ -47,12 +55,31 @@ export const gatewayModule: AgentModule = {
           const port = service.ports.find((p) => p.port === number && p.protocol === 'TCP');
           return port && balancing.sessionCookie(service, port);
         },
-        secrets: { follow: room.followSecrets },
+        follow: room.cluster.follow,
+        ...(statusWriter && { statusWriter }),
         log,
         metrics,
       },
     );
-    room.describe('gateway', () => gateway.status());
-    return gateway;
+    stack.use(gateway);
+    room.describe('gateway', () => ({ ...gateway.status(), statuses: statusWriter?.state() ?? { role: 'none' } }));
+    return stack.move();
   },
 };
+
+/** Statuses go back to the API server that the objects come from; a metaServer has no status subresources. */
+function startStatusWriter(room: AgentRoom): StatusWriter | undefined {
+  const { nodeName, log, metrics } = room.context();
+  const { apiServer: connection, namespace } = room.cluster;
+  if (connection === undefined) return undefined;
+  return createStatusWriter({
+    connection,
+    node: nodeName,
+    namespace,
+    topic: 'gateway',
+    controllerName: CONTROLLER_NAME,
+    resources: [...GATEWAY_API_RESOURCES, ...INGRESS_RESOURCES],
+    log,
+    metrics,
+  });
+}
