@@ -43,7 +43,8 @@ export async function runRelay(port: number, stateDir: string): Promise<void> {
   );
   process.on('message', async (message: { ask?: string; snapshot?: string }) => {
     if (message.snapshot !== undefined) process.send?.({ file: writeHeapSnapshot(message.snapshot) });
-    if (message.ask === 'members') process.send?.({ members: members() });
+    if (message.ask === 'members')
+      process.send?.({ members: members(), cpuMs: process.cpuUsage().user / 1e3 + process.cpuUsage().system / 1e3 });
     if (message.ask === 'state') process.send?.(await stateOf(relay, members));
   });
   process.send?.({ port: relay.listenAddresses[0]?.port ?? 0 });

@@ -76,17 +76,21 @@ async function measureCircuits(relay: ChildProcess, port: number, circuits: numb
 async function measureMembers(relay: ChildProcess, port: number, members: number): Promise<ChildProcess[]> {
   const children: ChildProcess[] = [];
   const points: [number, number][] = [[0, (await report(relay, '0 members')).rss]];
+  const handshakeMs: number[] = [];
   for (let first = 0; first < members; first += MEMBERS_PER_PROCESS) {
     const count = Math.min(MEMBERS_PER_PROCESS, members - first);
     const child = start('members', port, first, count);
     children.push(child);
-    const began = performance.now();
-    await said(child);
-    if (process.env.SCALE_VERBOSE) console.log(`${count} in ${((performance.now() - began) / 1_000).toFixed(1)} s`);
+    const connected = said(child);
+    const { cpuMs: before } = await ask<{ cpuMs: number }>(relay, { ask: 'members' });
+    await connected;
+    const { cpuMs: after } = await ask<{ cpuMs: number }>(relay, { ask: 'members' });
+    handshakeMs.push((after - before) / count);
     if ((first + count) % MEMBERS_PER_STEP > 0 && first + count < members) continue;
     points.push([first + count, (await report(relay, `${first + count} members`)).rss]);
   }
   tell(points, 'member');
+  console.log(`CPU of the relay to take one in, ms: ${handshakeMs.map((ms) => ms.toFixed(1)).join(', ')}`);
   return children;
 }
 

@@ -82,6 +82,8 @@ export interface ControlTunables {
   readonly connectTimeoutMs: number;
   /** Time for pnet, noise and yamux on a connected socket, in milliseconds: six round trips on a bad mobile link. */
   readonly handshakeTimeoutMs: number;
+  /** Accepted members whose handshake runs at one time; the others wait in line, which costs next to nothing. */
+  readonly maxInboundHandshakes: number;
   /** How often a relay is pinged, in milliseconds. */
   readonly pingIntervalMs: number;
   /** How often the dialling side pings any other control connection, in milliseconds; below the silence timeout. */
@@ -143,9 +145,10 @@ export interface ControlTunables {
 }
 
 export const controlDefaults: ControlTunables = {
-  port: { preambleTimeoutMs: 5_000, maxPendingSockets: 1_024, maxSocketsPerIp: 4_096 },
+  port: { preambleTimeoutMs: 5_000, maxPendingSockets: 4_096, maxSocketsPerIp: 4_096 },
   connectTimeoutMs: 5_000,
   handshakeTimeoutMs: 8_000,
+  maxInboundHandshakes: 128, // 10 to 20 ms of a core each: done well within their timeout, and enough for paths of 250 ms
   pingIntervalMs: 4_000,
   peerPingIntervalMs: 10_000,
   pingTimeoutMs: 5_000,

@@ -1,7 +1,9 @@
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
 import { createNodeIdentity, deriveMeshSecrets } from '../identity/index.ts';
-import type { NodeRecord, RelayState } from '../types.ts';
+import type { NodeRecord, RelayState, SocketAddress } from '../types.ts';
 import type { ControlPlaneOptions, ManagedControlPlane } from './control-options.ts';
 import { createControlPlane } from './control-plane.ts';
 
@@ -109,6 +111,24 @@ test('a burst of requests to one peer waits in line instead of failing', async (
   const ask = (i: number) => a.request(relay.peerId, 'slow', Uint8Array.of(i), AbortSignal.timeout(5_000));
   const answers = await Promise.all(Array.from({ length: 200 }, (_, i) => ask(i)));
   expect(answers.map((answer) => answer[0])).toEqual(Array.from({ length: 200 }, (_, i) => i));
+});
+
+test('members get in one by one where only one handshake may run, past strangers that hold theirs open', async () => {
+  const tunables = { maxInboundHandshakes: 1 };
+  const relay = await plane({ nodeName: 'relay', serveRelay: true, tunables });
+  const { host, port } = relay.listenAddresses[0] as SocketAddress;
+  const strangers = Array.from({ length: 3 }, () =>
+    connect(port, host, function hold() {
+      this.write(randomBytes(24)); // a nonce, and then nothing
+    }),
+  );
+  await Promise.all(strangers.map((socket) => once(socket, 'data')));
+  const members = await Promise.all(
+    Array.from({ length: 4 }, (_, i) => plane({ nodeName: `member-${i}`, relays: relayOf(relay) })),
+  );
+  await Promise.all(members.map((member) => relaysWhen(member, connected)));
+  expect(relay.records()).toHaveLength(5);
+  for (const socket of strangers) socket.destroy();
 });
 
 test('request limits hold: size, unknown peer, cancellation', async () => {

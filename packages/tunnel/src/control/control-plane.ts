@@ -11,6 +11,7 @@ import { RecordStore } from './records/store.ts';
 import { Rpc } from './rpc.ts';
 import { createJsonFile, type JsonFile } from './state/json-file.ts';
 import { Pins } from './state/pins.ts';
+import { HandshakeLine } from './transport/handshake-line.ts';
 import { pickLocalPort } from './transport/local-port.ts';
 import { createSharedPort } from './transport/shared-port.ts';
 
@@ -52,10 +53,11 @@ async function assemble(options: ControlPlaneOptions, stack: AsyncDisposableStac
   const port = stack.use(await createSharedPort(options.listen, { limits: tunables.port, log, clock, metrics }));
   const localPort = await chooseLocalPort(options.outboundPort ?? 'auto');
   const { connectTimeoutMs, silenceTimeoutMs } = tunables;
+  const line = new HandshakeLine(tunables.maxInboundHandshakes);
   const host = await createHost({
     privateKey: options.identity.privateKey,
     psk: { current: options.secrets.current.pnetKey, accepted: options.secrets.accepted.map((keys) => keys.pnetKey) },
-    transport: { port, localPort, connectTimeoutMs, silenceTimeoutMs, log, metrics },
+    transport: { port, localPort, connectTimeoutMs, silenceTimeoutMs, line, log, metrics },
     listen: port.addresses,
     serveRelay: options.serveRelay ?? false,
     maxReservations: options.maxReservations ?? tunables.maxConnections,

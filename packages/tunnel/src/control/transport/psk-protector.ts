@@ -6,6 +6,8 @@ import { type ChunkList, SocketConnection } from './socket-connection.ts';
 import { createXSalsa20, type XSalsa20 } from './xsalsa20.ts';
 
 const NONCE_BYTES = 24;
+/** More than a peer says before it is answered; it may wait for its turn. */
+const MAX_HEAD_BYTES = 4_096;
 /** What every libp2p peer says first inside the private network: the varint length 19 and the protocol with its newline. */
 const GREETING = new TextEncoder().encode('\x13/multistream/1.0.0\n');
 
@@ -44,8 +46,9 @@ class PskConnection extends AbstractMultiaddrConnection {
   readonly #remoteNonce: Uint8Array;
   #outbound: XSalsa20 | undefined;
   #inbound: XSalsa20 | undefined;
-  /** Ciphertext received before the greeting was complete. */
+  /** Ciphertext received before the handshake may go on: until the greeting is complete, then until it is our turn. */
   #head: Uint8Array = new Uint8Array(0);
+  #key: Uint8Array | undefined;
 
   constructor(raw: MultiaddrConnection, keys: PskKeys, localNonce: Uint8Array, remoteNonce: Uint8Array) {
     super({ remoteAddr: raw.remoteAddr, direction: raw.direction, log: raw.log.newScope('psk') });
@@ -68,12 +71,16 @@ class PskConnection extends AbstractMultiaddrConnection {
       return;
     }
     this.#head = Buffer.concat([this.#head, data]);
-    if (this.#head.length < GREETING.length) return;
-    const key = this.#detectKey();
-    if (key === undefined) {
-      this.#refuse();
-      return;
-    }
+    if (this.#head.length > MAX_HEAD_BYTES) this.abort(new TunnelError('protocol', 'data before the handshake'));
+    if (this.#head.length < GREETING.length || this.#key !== undefined) return;
+    this.#key = this.#detectKey();
+    if (this.#key === undefined) this.#refuse();
+    else if (this.#raw instanceof SocketConnection) this.#raw.admit(() => this.#proceed());
+    else this.#proceed();
+  }
+
+  #proceed(): void {
+    const key = this.#key as Uint8Array;
     this.#inbound = createXSalsa20(this.#remoteNonce, key);
     this.#outbound ??= createXSalsa20(this.#localNonce, key);
     const head = this.#head;

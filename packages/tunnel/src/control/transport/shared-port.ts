@@ -7,6 +7,9 @@ import type { DataPreamble, SocketAddress } from '../../types.ts';
 import type { ControlMetrics } from '../metrics.ts';
 import { readPreamble } from './preamble.ts';
 
+/** Connections that the kernel keeps until we accept them (Linux caps it at net.core.somaxconn): a herd comes at once. */
+const BACKLOG = 4_096;
+
 /** The listening TCP port that control and data plane share. */
 export interface SharedPort extends AsyncDisposable {
   /** What is bound, with real port numbers. */
@@ -69,7 +72,8 @@ class Acceptor implements SharedPort {
         const where = `${address.host} port ${address.port}`;
         reject(new TunnelError('listen', `cannot listen on ${where}: ${messageOf(cause)}`, { cause }));
       });
-      server.listen({ host: address.host, port: address.port, ipv6Only: address.host === '::' }, resolve);
+      const { host, port } = address;
+      server.listen({ host, port, ipv6Only: host === '::', backlog: BACKLOG }, resolve);
     });
     const bound = { host: address.host, port: (server.address() as AddressInfo).port };
     server.on('error', (error) => this.#deps.log.warn('listener failed', { ...bound, error: messageOf(error) }));

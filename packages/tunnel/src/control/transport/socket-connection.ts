@@ -3,6 +3,7 @@ import type { AbortOptions, Logger, MessageStreamDirection } from '@libp2p/inter
 import { AbstractMultiaddrConnection, type SendResult } from '@libp2p/utils';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import type { TunnelError } from '../../errors.ts';
+import type { HandshakeLine } from './handshake-line.ts';
 
 /** What libp2p hands to `sendData`: a list of chunks. */
 export type ChunkList = Iterable<Uint8Array> & { readonly byteLength: number };
@@ -14,12 +15,16 @@ export interface SocketConnectionInit {
   readonly log: Logger;
   /** The connection is aborted when nothing was received for this long. */
   readonly silenceTimeoutMs: number;
+  readonly line?: HandshakeLine;
 }
 
 /** A TCP socket as libp2p's raw connection. */
 export class SocketConnection extends AbstractMultiaddrConnection {
   /** Why the handshake failed, where a layer above knows it better than what libp2p throws. */
   failure: TunnelError | undefined;
+  /** For accepted connections: who has proved the mesh secret waits for its turn before the costly part begins. */
+  readonly #line: HandshakeLine | undefined;
+  #leaveLine: (() => void) | undefined;
   readonly #socket: Socket;
   readonly #silence: NodeJS.Timeout;
   readonly #silenceTimeoutMs: number;
@@ -28,10 +33,23 @@ export class SocketConnection extends AbstractMultiaddrConnection {
   constructor(init: SocketConnectionInit) {
     super({ remoteAddr: init.remoteAddr, direction: init.direction, log: init.log });
     this.#socket = init.socket;
+    this.#line = init.line;
     this.#silenceTimeoutMs = init.silenceTimeoutMs;
     this.#silence = setInterval(() => this.#checkSilence(), init.silenceTimeoutMs);
     this.#silence.unref();
     this.#listen();
+  }
+
+  /** The peer is a member: calls `proceed` when the handshake may go on. */
+  admit(proceed: () => void): void {
+    if (this.#line === undefined) proceed();
+    else this.#leaveLine = this.#line.enter(proceed);
+  }
+
+  /** The handshake is over, in whatever way: somebody else may have the place. */
+  handshakeEnded(): void {
+    this.#leaveLine?.();
+    this.#leaveLine = undefined;
   }
 
   #listen(): void {

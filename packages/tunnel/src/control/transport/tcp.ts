@@ -18,6 +18,7 @@ import { TunnelError } from '../../errors.ts';
 import type { SocketAddress } from '../../types.ts';
 import type { ControlMetrics } from '../metrics.ts';
 import { connectSocket } from './connect.ts';
+import type { HandshakeLine } from './handshake-line.ts';
 import { fromMultiaddr, plainIp, toMultiaddr } from './multiaddrs.ts';
 import type { SharedPort } from './shared-port.ts';
 import { SocketConnection } from './socket-connection.ts';
@@ -33,6 +34,8 @@ export interface SharedTcpOptions {
   readonly localPort: number | undefined;
   readonly connectTimeoutMs: number;
   readonly silenceTimeoutMs: number;
+  /** Where accepted members wait for their handshake. */
+  readonly line: HandshakeLine;
   readonly log: Logger;
   readonly metrics: ControlMetrics;
 }
@@ -153,13 +156,20 @@ class SharedListener extends TypedEventEmitter<ListenerEvents> implements Listen
       direction: 'inbound',
       log: this.#log,
       silenceTimeoutMs: this.#options.silenceTimeoutMs,
+      line: this.#options.line,
     });
     this.#connections.add(raw);
-    raw.addEventListener('close', () => this.#connections.delete(raw));
-    this.#upgrader.upgradeInbound(raw, { signal: this.#closing.signal }).catch((error: unknown) => {
-      this.#noteFailure(remoteAddress, raw.failure ?? new TunnelError('protocol', messageOf(error)));
-      raw.abort(error instanceof Error ? error : new Error(String(error)));
+    raw.addEventListener('close', () => {
+      this.#connections.delete(raw);
+      raw.handshakeEnded();
     });
+    const upgrade = this.#upgrader.upgradeInbound(raw, { signal: this.#closing.signal });
+    upgrade
+      .catch((error: unknown) => {
+        this.#noteFailure(remoteAddress, raw.failure ?? new TunnelError('protocol', messageOf(error)));
+        raw.abort(error instanceof Error ? error : new Error(String(error)));
+      })
+      .finally(() => raw.handshakeEnded());
   }
 
   /** A wrong secret is worth a line, as somebody waits for it to work; but not one for each of its retries. */
