@@ -2,12 +2,12 @@
  * Runs the NAT matrix many times and prints a table: `node --conditions=@edgemesh/source apps/lab/src/nat-runs.ts [runs] [filter]`.
  * Needs root and the bundles of the apps.
  */
-import { createPairMesh, GREETING, natPairName, natPairs, runPair } from './harness/nat-pairs.ts';
+import { createPairMesh, GREETING, ipv6Pairs, natPairName, natPairs, runPair } from './harness/nat-pairs.ts';
 
 const runs = Number(process.argv[2] ?? 20);
 const filter = process.argv[3] ?? '';
 for (const relays of [1, 2]) {
-  for (const pair of natPairs) {
+  for (const pair of [...natPairs, ...ipv6Pairs]) {
     const name = `${natPairName(pair)}, ${relays} relay(s)`;
     if (!name.includes(filter)) continue;
     const times: number[] = [];

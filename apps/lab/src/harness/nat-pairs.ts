@@ -14,6 +14,8 @@ export interface NatPair {
   readonly double?: boolean;
   /** A router of the provider between the two NATs: else they are neighbours on one wire. */
   readonly between?: boolean;
+  /** Both sites have IPv6 as well, behind a firewall, or on b's side without one. */
+  readonly ipv6?: 'firewall' | 'open';
 }
 
 /** The NAT matrix. */
@@ -26,9 +28,15 @@ export const natPairs: readonly NatPair[] = [
   { a: 'symmetric', b: 'symmetric', expected: 'relayed' },
 ];
 
+/** Where IPv4 has no way but the relay, and IPv6 has one. */
+export const ipv6Pairs: readonly NatPair[] = [
+  { a: 'symmetric', b: 'symmetric', expected: 'punched', ipv6: 'firewall', unsolicited: 'reset', between: true },
+  { a: 'symmetric', b: 'symmetric', expected: 'direct', ipv6: 'open' },
+];
+
 /** A pair in words. */
-export const natPairName = ({ a, b, unsolicited, double, between }: NatPair): string =>
-  `${a} and ${b}${unsolicited ? ', resetting' : ''}${between ? ', a router between them' : ''}${double ? ', behind a second NAT' : ''}`;
+export const natPairName = ({ a, b, unsolicited, double, between, ipv6 }: NatPair): string =>
+  `${a} and ${b}${unsolicited ? ', resetting' : ''}${between ? ', a router between them' : ''}${double ? ', behind a second NAT' : ''}${ipv6 ? `, IPv6 ${ipv6 === 'open' ? 'open at b' : 'firewalls'}` : ''}`;
 
 function planOf(pair: NatPair, relays: number): LabPlan {
   const reset = pair.unsolicited === undefined ? {} : { unsolicited: pair.unsolicited };
@@ -37,10 +45,11 @@ function planOf(pair: NatPair, relays: number): LabPlan {
     hosts: { a: { lan: 'home' }, b: { lan: 'office' }, ...servers },
     routers: {
       'nat-a': { lan: 'home', nat: pair.a, ...reset, ...(pair.double || pair.between ? { uplink: 'isp' } : {}) },
-      'nat-b': { lan: 'office', nat: pair.b, ...reset },
+      'nat-b': { lan: 'office', nat: pair.b, ...reset, ...(pair.ipv6 && { ipv6: pair.ipv6 }) },
       ...(pair.double && { carrier: { lan: 'isp' } }),
       ...(pair.between && { carrier: { lan: 'isp', nat: 'routed' as const } }),
     },
+    ipv6: pair.ipv6 !== undefined,
   };
 }
 
@@ -68,6 +77,8 @@ export interface PairOutcome {
   /** Milliseconds from that request to the expected path; undefined when it was not reached within 10 s. */
   readonly reachedMs: number | undefined;
   readonly path: string | undefined;
+  /** Where it leads to. */
+  readonly address: string | undefined;
   /** What the last request brought. */
   readonly last: Awaited<ReturnType<typeof curl>>;
   readonly nat: unknown;
@@ -87,8 +98,8 @@ export async function runPair(pair: NatPair, { a }: { a: MeshAgent }): Promise<P
   const isKnown = (s: Awaited<ReturnType<MeshAgent['status']>>) => s.details?.nat !== undefined;
   const end = await a.until('the kind of NAT', isKnown, 5_000).catch(() => a.status());
   await busy.kill();
-  const path = end.peers.find((p) => p.node === 'b')?.path;
-  return { first, reachedMs, path, last, nat: end.details?.nat };
+  const peer = end.peers.find((p) => p.node === 'b');
+  return { first, reachedMs, path: peer?.path, address: peer?.address, last, nat: end.details?.nat };
 }
 
 /** The body that both requests must bring. */

@@ -40,10 +40,11 @@ function natChains(nat: NatKind, router: RouterSpec, addressOf: (host: string) =
 
 function filterChains(router: RouterSpec): string[] {
   const refuse = router.unsolicited === 'reset' ? 'iifname wan0 meta l4proto tcp reject with tcp reset' : '';
+  const open6 = router.ipv6 === 'open' ? 'meta nfproto ipv6 accept; ' : '';
   const ndp = 'icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert, echo-request } accept';
   const answers = 'ct state established,related accept';
   return [
     `chain input { type filter hook input priority filter; iifname != wan0 accept; ${answers}; ${ndp}; icmp type echo-request accept; ${refuse}${refuse && ';'} drop; }`,
-    `chain forward { type filter hook forward priority filter; iifname != wan0 accept; ${answers}; ct status dnat accept; ${ndp}; ${refuse}${refuse && ';'} drop; }`,
+    `chain forward { type filter hook forward priority filter; iifname != wan0 accept; ${answers}; ct status dnat accept; ${ndp}; ${open6}${refuse}${refuse && ';'} drop; }`,
   ];
 }

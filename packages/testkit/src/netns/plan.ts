@@ -9,7 +9,8 @@
  * | `firewallOnly` | none, addresses are routed | stateful: only answers come in |
  * | `routed` | none | none |
  *
- * IPv6, where enabled, is never translated: NAT routers forward it behind a stateful firewall, as homes do.
+ * IPv6, where enabled, is never translated: NAT routers forward it behind a stateful firewall, as homes do,
+ * unless they say `ipv6: 'open'`.
  */
 export type NatKind = 'portPreserving' | 'endpointIndependent' | 'symmetric' | 'firewallOnly' | 'routed';
 
@@ -56,6 +57,8 @@ export interface RouterSpec {
   /** What an unsolicited TCP packet gets. Default `drop`, as most home routers do. */
   readonly unsolicited?: 'drop' | 'reset';
   readonly forwards?: readonly PortForward[];
+  /** What happens to IPv6 connections from outside. Default `firewall`: they are treated as unsolicited. */
+  readonly ipv6?: 'firewall' | 'open';
 }
 
 /** A whole scenario as data. */
