@@ -13,7 +13,7 @@ import {
 export interface FrameHandler {
   /** A piece of a DATA frame, at least one byte; not copied. */
   onData(id: number, bytes: Buffer): void;
-  /** Any other known frame, whole. The payload of a datagram is valid during the call only; that of others may be kept. */
+  /** Any other known frame, whole. The payload is valid during the call only, except that of REPLAY, which may be kept. */
   onFrame(type: number, id: number, payload: Buffer): void;
   /** Numbered bytes were taken; they will not have to be sent again. */
   onNumbered(bytes: number): void;

@@ -8,6 +8,7 @@ import type { MeshSecrets } from '../identity/mesh-secrets.ts';
 import type { NodeIdentity } from '../identity/node-key.ts';
 import type { Carrier, PathKind } from '../types.ts';
 import { checkProofs, makeProofs, type Role } from './proof.ts';
+import { readIntoMemory } from './read-memory.ts';
 import { TlsCarrier } from './tls-carrier.ts';
 import {
   decodeGoaway,
@@ -153,23 +154,29 @@ class Handshake {
       this.refuse(asTunnelError(error));
       return;
     }
-    tls.on('data', (chunk: Buffer) => this.onData(chunk));
+    this.startReading();
     if (role === 'client' && expectedPeerId !== undefined && expectedNodeName !== undefined) this.finish(this.carrier);
   }
 
-  private onData(chunk: Buffer): void {
+  private startReading(): void {
+    const { tls } = this;
+    const early: Buffer | null = tls.read();
+    if (early !== null) this.onData(early);
+    if (readIntoMemory(tls, (chunk) => this.onData(chunk))) tls.resume();
+    else tls.on('data', (chunk: Buffer) => void this.onData(chunk));
+  }
+
+  /** True when pieces of the chunk are kept. */
+  private onData(chunk: Buffer): boolean {
     const { carrier } = this;
-    if (carrier === undefined) return;
-    if (this.greeted) {
-      carrier.receive(chunk);
-      return;
-    }
+    if (carrier === undefined) return false;
+    if (this.greeted) return carrier.receive(chunk);
     // Refused: nothing that the peer goes on sending is looked at.
-    if (this.done) return;
+    if (this.done) return false;
     try {
       this.head = this.head.length === 0 ? chunk : Buffer.concat([this.head, chunk]);
       const length = this.helloLength();
-      if (length === undefined || this.head.length < length) return;
+      if (length === undefined || this.head.length < length) return true;
       this.checkHello(this.head.subarray(HEADER_BYTES, length), carrier);
       const rest = this.head.subarray(length);
       this.head = Buffer.alloc(0);
@@ -180,6 +187,7 @@ class Handshake {
     } catch (error) {
       this.refuse(asTunnelError(error));
     }
+    return true;
   }
 
   /** Length of the HELLO frame that everything starts with; undefined when its header is not there yet. */

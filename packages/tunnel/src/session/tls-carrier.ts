@@ -93,15 +93,13 @@ export class TlsCarrier implements CarrierLink {
 
   // From the handshake that made the carrier
 
-  /** Bytes behind the peer's HELLO. */
-  receive(chunk: Buffer): void {
-    if (this.closed) return;
-    if (this.reader !== undefined && this.early.length === 0) {
-      this.reader.onBytes(chunk);
-      return;
-    }
+  /** Bytes behind the peer's HELLO. True when pieces of the chunk are kept. */
+  receive(chunk: Buffer): boolean {
+    if (this.closed) return false;
+    if (this.reader !== undefined && this.early.length === 0) return this.reader.onBytes(chunk);
     this.early.push(chunk);
     this.socket.pause();
+    return true;
   }
 
   /** Remembers why the socket is about to close. */
