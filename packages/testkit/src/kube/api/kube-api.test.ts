@@ -235,6 +235,18 @@ describe('REST', () => {
     expect(t.api.list('Service').map((object) => object.metadata.name)).toEqual(['b']);
   });
 
+  it('keeps a status that an applied manifest does not speak of', async () => {
+    await using t = await start();
+    const route = { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'HTTPRoute', metadata: { name: 'r' } };
+    t.api.apply({ ...route, status: { parents: [] } });
+    expect(t.api.apply({ ...route, spec: { hostnames: ['a.example'] } })).toMatchObject({
+      metadata: { generation: 2 },
+      spec: { hostnames: ['a.example'] },
+      status: { parents: [] },
+    });
+    expect(t.api.apply({ ...route, status: { parents: [1] } })).toMatchObject({ status: { parents: [1] } });
+  });
+
   it('serves kinds that are registered later, and none that are removed', async () => {
     await using t = await start({ kinds: builtinKinds.filter((kind) => kind.group === '') });
     expect((await t.client.get('/apis/x.io/v1/things')).status).toBe(404);

@@ -13,7 +13,7 @@ export interface Writer {
   update(kind: KindSpec, key: ObjectKey, manifest: Manifest, part: WritePart): ApiObject;
   patch(kind: KindSpec, key: ObjectKey, patch: unknown, part: WritePart): ApiObject;
   remove(kind: KindSpec, key: ObjectKey): ApiObject;
-  /** Creates or replaces, status included, without looking at revisions: the way of test code. */
+  /** Creates or replaces, a given status included, without looking at revisions: the way of test code. */
   apply(kind: KindSpec, manifest: Manifest): ApiObject;
 }
 
@@ -129,7 +129,10 @@ export function createWriter(store: Store, options: WriterOptions, pool: Address
     apply(kind, manifest) {
       const placed = inNamespace(kind, manifest.metadata.namespace ?? 'default', manifest);
       const before = store.get(kind, placed.metadata.namespace, placed.metadata.name ?? '');
-      return before ? replace(kind, before, placed, 'all') : insert(kind, placed, 'all');
+      if (before === undefined) return insert(kind, placed, 'all');
+      // As with kubectl: a manifest without a status says nothing about it.
+      const keepsStatus = kind.status && placed.status === undefined && before.status !== undefined;
+      return replace(kind, before, keepsStatus ? { ...placed, status: before.status } : placed, 'all');
     },
   };
 }
