@@ -1,11 +1,11 @@
 import { type ByteStream, type Datagrams, type Dialer, type Endpoint, MeshError, noMetrics } from '@edgemesh/core';
-import { createFakeClock } from '@edgemesh/testkit';
+import { createFakeClock, createTestCatalog } from '@edgemesh/testkit';
 import { makeEndpoint } from '@edgemesh/testkit/conformance';
 import type { InboundRequest } from '@edgemesh/tunnel';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createInboundPolicy } from './inbound-policy.ts';
-import { testCatalog, testService } from './testing/catalog.ts';
+import { testService } from './testing/catalog.ts';
 
 const local: Dialer = {
   dial: ({ address, port }) => `tcp ${address} ${port}` as unknown as ByteStream,
@@ -21,7 +21,7 @@ const request = (address: string, port: number, kind: InboundRequest['kind'] = '
 });
 
 function setup(alsoAllowed?: (request: InboundRequest) => boolean) {
-  const view = testCatalog();
+  const view = createTestCatalog();
   const clock = createFakeClock();
   const options = { view, nodeName: 'me', local, metrics: noMetrics, clock };
   const policy = createInboundPolicy({ ...options, ...(alsoAllowed && { alsoAllowed }) });
@@ -55,7 +55,7 @@ describe('what peers may reach', () => {
     const { view, clock, isOpen } = setup();
     view.put(testService('a'), [mine('10.0.0.1')]);
     view.put(testService('b'), [mine('10.0.0.1')]);
-    view.put(undefined, [], 'default/a');
+    view.remove('default/a');
     clock.advance(3_600_000);
     expect(isOpen(request('10.0.0.1', 80))).toBe(true);
     view.put(testService('b'), []);

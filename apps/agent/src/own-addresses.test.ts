@@ -1,10 +1,11 @@
 import { parseAgentConfig } from '@edgemesh/config';
+import { createTestCatalog } from '@edgemesh/testkit';
 import type { InboundRequest } from '@edgemesh/tunnel';
 import { describe, expect, it } from 'vitest';
 import { nodeTargets } from './own-addresses.ts';
-import { testCatalog, testNode } from './testing/catalog.ts';
+import { testNode } from './testing/catalog.ts';
 
-const view = testCatalog();
+const view = createTestCatalog();
 view.nodes(testNode('me', '198.51.100.1'), testNode('other', '198.51.100.2'));
 const config = (socks5Proxy: string, proxy = 'true') =>
   parseAgentConfig(

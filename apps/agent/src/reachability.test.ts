@@ -1,10 +1,10 @@
 import { silentLogger } from '@edgemesh/core';
 import type { Runner } from '@edgemesh/linux';
-import { createFakeClock } from '@edgemesh/testkit';
+import { createFakeClock, createTestCatalog } from '@edgemesh/testkit';
 import type { PathKind, PathTransition } from '@edgemesh/tunnel';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createReachability, type Reachability } from './reachability.ts';
-import { testCatalog, testNode } from './testing/catalog.ts';
+import { testNode } from './testing/catalog.ts';
 
 const ROUTES = [
   { dst: 'default', gateway: '192.168.1.9', dev: 'eth0' },
@@ -23,7 +23,7 @@ afterEach(() => {
 });
 
 async function setup(options: { hasTunnel?: boolean; runner?: Runner | null } = {}) {
-  const view = testCatalog();
+  const view = createTestCatalog();
   view.nodes(
     testNode('me', '192.168.1.1', '10.244.1.0/24'),
     testNode('host-gw', '192.168.1.2', '10.244.2.0/24'),

@@ -1,29 +1,10 @@
 import type { Catalog, CatalogChange, CatalogListener, CatalogView, Endpoint, NodeInfo, Service } from '@edgemesh/core';
 import { EMPTY_CATALOG, type KubeObject, type ServiceId, serviceId } from '@edgemesh/core';
+import { makeService } from '@edgemesh/testkit';
 
 /** A Service with sensible fields; a port `http` 80/TCP unless told otherwise. */
 export function service(namespace: string, name: string, fields: Partial<Service> = {}): Service {
-  return {
-    id: serviceId(namespace, name),
-    namespace,
-    name,
-    uid: `${namespace}-${name}`,
-    labels: {},
-    annotations: {},
-    type: 'ClusterIP',
-    clusterIPs: [],
-    headless: false,
-    externalIPs: [],
-    loadBalancerIngress: [],
-    loadBalancerSourceRanges: [],
-    ports: [{ name: 'http', protocol: 'TCP', port: 80 }],
-    sessionAffinity: { type: 'None' },
-    internalTrafficPolicy: 'Cluster',
-    externalTrafficPolicy: 'Cluster',
-    publishNotReadyAddresses: false,
-    hasSelector: true,
-    ...fields,
-  };
+  return makeService(serviceId(namespace, name), { clusterIPs: [], ...fields });
 }
 
 /** A ready endpoint of port `http` 8080/TCP. */

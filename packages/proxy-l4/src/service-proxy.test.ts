@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { Endpoint, ServicePort } from '@edgemesh/core';
 import { createCatalogBalancing } from '@edgemesh/lb';
-import { createFakeClock } from '@edgemesh/testkit';
+import { createFakeClock, createTestCatalog, type TestCatalog } from '@edgemesh/testkit';
 import { makeEndpoint, recordDatagrams, recordStream } from '@edgemesh/testkit/conformance';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createLocalDialer } from './local-dialer.ts';
@@ -13,7 +13,7 @@ import {
   type ServiceProxyOptions,
 } from './service-proxy.ts';
 import type { Balancing } from './service-upstream.ts';
-import { createTestCatalog, makeService, type TestCatalog } from './testing/catalog.ts';
+import { makeService } from './testing/catalog.ts';
 import { startTcpServer, startUdpServer } from './testing/servers.ts';
 
 let stack = new AsyncDisposableStack();

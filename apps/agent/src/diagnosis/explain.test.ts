@@ -1,11 +1,12 @@
+import { createTestCatalog } from '@edgemesh/testkit';
 import { makeEndpoint } from '@edgemesh/testkit/conformance';
 import { describe, expect, it } from 'vitest';
 import { createBalancing } from '../modules/balancing.ts';
-import { testCatalog, testService } from '../testing/catalog.ts';
+import { testService } from '../testing/catalog.ts';
 import { type ExplainContext, explainService } from './explain.ts';
 
 function setup(overrides: Partial<ExplainContext> = {}) {
-  const view = testCatalog();
+  const view = createTestCatalog();
   const balancing = createBalancing({ view, nodeName: 'me', clusterDomain: 'cluster.local' });
   const explain = (service: ReturnType<typeof testService>) =>
     explainService(service, {

@@ -1,8 +1,9 @@
+import { createTestCatalog } from '@edgemesh/testkit';
 import { describe, expect, it } from 'vitest';
-import { testCatalog, testService } from '../testing/catalog.ts';
+import { testService } from '../testing/catalog.ts';
 import { findService } from './find-service.ts';
 
-const catalog = testCatalog();
+const catalog = createTestCatalog();
 catalog.put(testService('hello', { clusterIPs: ['10.96.0.7', 'fd00::7'] }));
 catalog.put({ ...testService('db'), id: 'shop/db', namespace: 'shop', clusterIPs: [], headless: true });
 

@@ -1,9 +1,10 @@
 import type { Endpoint, KubeObject, Service } from '@edgemesh/core';
 import { DESTINATION_RULE_KIND } from '@edgemesh/lb';
+import { createTestCatalog } from '@edgemesh/testkit';
 import { makeEndpoint } from '@edgemesh/testkit/conformance';
 import type { PathKind } from '@edgemesh/tunnel';
 import { describe, expect, it } from 'vitest';
-import { testCatalog, testService } from '../testing/catalog.ts';
+import { testService } from '../testing/catalog.ts';
 import { type BalancingOptions, createBalancing } from './balancing.ts';
 
 const on = (nodeName: string) => makeEndpoint('172.17.0.2', { nodeName });
@@ -11,7 +12,7 @@ const ALL = ['me', 'lan', 'relayed', 'unseen'].map(on);
 const PATHS: Readonly<Record<string, PathKind>> = { lan: 'lan', relayed: 'relayed' };
 
 function setup(options: Partial<BalancingOptions> = {}, service: Partial<Service> = {}) {
-  const view = testCatalog();
+  const view = createTestCatalog();
   const web = testService('web', service);
   view.put(web, ALL);
   const port = web.ports[0] as NonNullable<(typeof web.ports)[0]>;

@@ -1,7 +1,8 @@
 import { parseAgentConfig } from '@edgemesh/config';
+import { createTestCatalog } from '@edgemesh/testkit';
 import { makeEndpoint } from '@edgemesh/testkit/conformance';
 import { describe, expect, it } from 'vitest';
-import { testCatalog, testNode, testService } from '../testing/catalog.ts';
+import { testNode, testService } from '../testing/catalog.ts';
 import { kubernetesOrigin } from './discovery.ts';
 import { readyHere, wantedChecks } from './health-checks.ts';
 import { exclusionsOf, isOurs, serviceRanges } from './proxy.ts';
@@ -92,7 +93,7 @@ describe('serviceRanges', () => {
 });
 
 describe('addressTarget', () => {
-  const view = testCatalog();
+  const view = createTestCatalog();
   view.nodes(testNode('me', '192.168.1.1'), testNode('far', '192.168.9.1'));
   view.put(testService('web'), [
     makeEndpoint('172.17.0.2', { nodeName: 'me', port: 80 }),

@@ -5,9 +5,10 @@ import { type KubeObject, noMetrics, type Service, silentLogger } from '@edgemes
 import { saysHttp } from '@edgemesh/gateway';
 import { DESTINATION_RULE_KIND } from '@edgemesh/lb';
 import { createLocalDialer, createServiceProxy, type ServiceProxy } from '@edgemesh/proxy-l4';
+import { createTestCatalog } from '@edgemesh/testkit';
 import { makeEndpoint } from '@edgemesh/testkit/conformance';
 import { describe, expect, it } from 'vitest';
-import { testCatalog, testService } from '../testing/catalog.ts';
+import { testService } from '../testing/catalog.ts';
 import { createBalancing } from './balancing.ts';
 import { createRequestProxy } from './requests.ts';
 
@@ -32,7 +33,7 @@ async function setup(port: Partial<Service['ports'][number]>, clusterIP: string)
       return makeEndpoint('127.0.0.1', { port: (server.address() as AddressInfo).port, portName: port.name ?? '' });
     }),
   );
-  const view = testCatalog();
+  const view = createTestCatalog();
   const [free] = endpoints;
   const service = testService('web', {
     clusterIPs: [clusterIP],

@@ -1,7 +1,8 @@
 import { type Cidr, type Endpoint, parseCidr, type Service, type ServiceId } from '@edgemesh/core';
+import { createTestCatalog } from '@edgemesh/testkit';
 import { makeEndpoint } from '@edgemesh/testkit/conformance';
 import { describe, expect, it } from 'vitest';
-import { testCatalog, testService } from '../testing/catalog.ts';
+import { testService } from '../testing/catalog.ts';
 import { createAddressPool } from './address-pool.ts';
 import { createVirtualServices } from './virtual-services.ts';
 
@@ -11,7 +12,7 @@ const pod = (hostname: string, nodeName: string, more: Partial<Endpoint> = {}) =
   makeEndpoint('172.17.0.2', { hostname, nodeName, port: 5432, portName: 'sql', ...more });
 
 function setup(maxUsed = 10) {
-  const view = testCatalog();
+  const view = createTestCatalog();
   const near = new Set(['me']);
   const pool = createAddressPool({ range: parseCidr('240.96.0.0/16') as Cidr, maxUsed, maxKept: 100 });
   const services = createVirtualServices({
@@ -95,7 +96,7 @@ describe('createVirtualServices', () => {
     const db = headless('db');
     view.put(db, [pod('db-0', 'far')]);
     const id = virtual()[0]?.id as ServiceId;
-    view.put(undefined, [], db.id);
+    view.remove(db.id);
     expect(seen).toEqual([[db.id, id].sort(), [db.id, id].sort()]);
     expect([virtual(), services.status.used]).toEqual([[], 0]);
   });

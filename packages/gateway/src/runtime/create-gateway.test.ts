@@ -4,8 +4,9 @@ import { Agent as HttpsAgent } from 'node:https';
 import { createServer as createNetServer } from 'node:net';
 import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 import { createLocalDialer } from '@edgemesh/proxy-l4';
+import { createTestCatalog } from '@edgemesh/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { catalogOf, endpointOf, serviceOf, viewOf } from '../testing/catalog.ts';
+import { catalogOf, endpointOf, serviceOf } from '../testing/catalog.ts';
 import { makeCertificate, type Pair, tlsSecret } from '../testing/certificates.ts';
 import { httpServer, istioGateway, to, virtualService } from '../testing/istio.ts';
 import {
@@ -53,7 +54,7 @@ function catalog(...objects: unknown[]) {
 }
 
 async function start(objects: readonly unknown[], options: GatewayOptions = {}, deps: Partial<GatewayDeps> = {}) {
-  const view = viewOf(catalog(...objects));
+  const view = createTestCatalog(catalog(...objects));
   const gateway = await createGateway(
     {
       ...options,
@@ -376,7 +377,7 @@ describe('TCP and UDP', () => {
         spec: { parentRefs: [{ name: 'gw' }], rules: [{ backendRefs: [{ name: 'udp', port: 9 }] }] },
       },
     ];
-    const view = viewOf(
+    const view = createTestCatalog(
       catalogOf([serviceOf('default/udp', 'udp:9:udp')], objects, {
         'default/udp': [endpointOf(backend.address().port, 'udp', { protocol: 'UDP' })],
       }),

@@ -1,42 +1,23 @@
 import {
   type Catalog,
-  type CatalogListener,
-  type CatalogView,
   EMPTY_CATALOG,
   type Endpoint,
   groupKind,
   type KubeObject,
   objectKey,
   type Service,
-  serviceId,
+  type ServiceId,
 } from '@edgemesh/core';
+import { makeService } from '@edgemesh/testkit';
 
 /** A Service with TCP ports, given as `name:port` or a number. */
-export function serviceOf(id: string, ...ports: readonly (number | string)[]): Service {
-  const [namespace, name] = id.split('/') as [string, string];
-  return {
-    id: serviceId(namespace, name),
-    namespace,
-    name,
-    uid: id,
-    labels: {},
-    annotations: {},
-    type: 'ClusterIP',
-    clusterIPs: ['10.96.0.1'],
-    headless: false,
-    externalIPs: [],
-    loadBalancerIngress: [],
-    loadBalancerSourceRanges: [],
+export function serviceOf(id: ServiceId, ...ports: readonly (number | string)[]): Service {
+  return makeService(id, {
     ports: ports.map((text) => {
       const [portName, port, protocol] = String(text).includes(':') ? String(text).split(':') : ['', String(text)];
       return { name: portName ?? '', port: Number(port), protocol: protocol === 'udp' ? 'UDP' : 'TCP' };
     }),
-    sessionAffinity: { type: 'None' },
-    internalTrafficPolicy: 'Cluster',
-    externalTrafficPolicy: 'Cluster',
-    publishNotReadyAddresses: false,
-    hasSelector: true,
-  };
+  });
 }
 
 /** An endpoint of a Service port on this machine. */
@@ -70,27 +51,5 @@ export function catalogOf(
     services: new Map(services.map((service) => [service.id, service])),
     endpoints: new Map(Object.entries(endpoints)) as Catalog['endpoints'],
     objects: byKind,
-  };
-}
-
-/** A view whose catalog a test replaces. */
-export function viewOf(initial: Catalog): CatalogView & { set(next: Catalog): void } {
-  const listeners = new Set<CatalogListener>();
-  let current = initial;
-  return {
-    get current() {
-      return current;
-    },
-    subscribe(listener) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
-    set(next) {
-      const previous = current;
-      current = { ...next, revision: previous.revision + 1 };
-      const services = new Set([...previous.services.keys(), ...next.services.keys()]);
-      const objects = new Set([...previous.objects.keys(), ...next.objects.keys()]);
-      for (const listener of listeners) listener(current, { services, nodes: new Set(), objects });
-    },
   };
 }

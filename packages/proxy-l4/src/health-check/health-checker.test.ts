@@ -1,8 +1,8 @@
 import { type ByteSink, type ByteStream, type Dialer, type Endpoint, endpointKey, MeshError } from '@edgemesh/core';
-import { createFakeClock } from '@edgemesh/testkit';
+import { createFakeClock, createTestCatalog } from '@edgemesh/testkit';
 import { makeEndpoint } from '@edgemesh/testkit/conformance';
 import { describe, expect, it } from 'vitest';
-import { createTestCatalog, makeService } from '../testing/catalog.ts';
+import { makeService } from '../testing/catalog.ts';
 import { createCheckedCatalog } from './checked-catalog.ts';
 import { HEALTH_CHECK_ANNOTATIONS } from './health-check.ts';
 import { createHealthChecker, type HealthCheckerOptions } from './health-checker.ts';

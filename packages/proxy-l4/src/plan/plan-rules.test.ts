@@ -1,32 +1,13 @@
 import { type Catalog, EMPTY_CATALOG, type Endpoint, type Service, serviceId } from '@edgemesh/core';
 import { eligibleEndpoints } from '@edgemesh/lb';
+import { makeService } from '@edgemesh/testkit';
 import { makeEndpoint } from '@edgemesh/testkit/conformance';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createRulePlanner, MAX_ROUND_ROBIN_SERVICES, type PlanContext, planRules } from './plan-rules.ts';
 import type { ServiceRule } from './rules.ts';
 
-const service = (more: Partial<Service> = {}): Service => ({
-  id: serviceId('shop', 'web'),
-  namespace: 'shop',
-  name: 'web',
-  uid: 'u',
-  labels: {},
-  annotations: {},
-  type: 'ClusterIP',
-  clusterIPs: ['10.96.0.1'],
-  headless: false,
-  externalIPs: [],
-  loadBalancerIngress: [],
-  loadBalancerSourceRanges: [],
-  ports: [{ name: 'http', protocol: 'TCP', port: 80 }],
-  sessionAffinity: { type: 'None' },
-  internalTrafficPolicy: 'Cluster',
-  externalTrafficPolicy: 'Cluster',
-  publishNotReadyAddresses: false,
-  hasSelector: true,
-  ...more,
-});
+const service = (more: Partial<Service> = {}): Service => makeService('shop/web', more);
 const near = makeEndpoint('10.244.1.5', { nodeName: 'me' });
 const wired = makeEndpoint('10.244.2.5', { nodeName: 'wired' });
 const far = makeEndpoint('172.17.0.2', { nodeName: 'far' });
@@ -283,8 +264,8 @@ describe('the plan of kernel rules', () => {
   });
 
   it('does not depend on the order of events and reuses what did not change', () => {
-    const a = service({ id: serviceId('a', 'a'), clusterIPs: ['10.96.0.2'] });
-    const b = service({ id: serviceId('b', 'b'), clusterIPs: ['10.96.0.3'] });
+    const a = service({ id: 'a/a', clusterIPs: ['10.96.0.2'] });
+    const b = service({ id: 'b/b', clusterIPs: ['10.96.0.3'] });
     const endpoints = [near];
     const planner = createRulePlanner(context());
     const first = planner.plan(catalog(endpoints, a, b));
