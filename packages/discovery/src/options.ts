@@ -19,6 +19,11 @@ export const MAX_AFFINITY_TIMEOUT_SECONDS = 86_400;
 
 /** Milliseconds in which changes are collected before one publish: under the latency of a watch, over a burst's gaps. */
 export const DEFAULT_PUBLISH_WINDOW_MS = 10;
+/**
+ * Longest wait in milliseconds of a first catalog, where no snapshot gave one, for sources to be synced: Services whose endpoints are
+ * still on the way would be refused, and a large cluster would be worked through twice.
+ */
+export const DEFAULT_FIRST_PUBLISH_MS = 5_000;
 /** Age in milliseconds after which data counts as stale: several missed re-lists of any source. */
 export const DEFAULT_STALE_AFTER_MS = 300_000;
 /** How often ages are looked at and their gauges set, milliseconds. */

@@ -32,8 +32,27 @@ describe('createDiscovery', () => {
     sink.replace(list('Service', service('web'), service('db')));
     sink.upsert(slice('s', 'web', ['10.0.0.1']));
     expect(discovery.current.revision).toBe(0);
-    clock.advance(10);
+    sink.synced();
     expect(revisions).toEqual([1]);
+    expect(discovery.current.endpoints.get('shop/web')).toHaveLength(1);
+    sink.upsert(service('db', { clusterIP: '10.96.0.9' }));
+    sink.upsert(slice('s', 'web', []));
+    clock.advance(9);
+    expect(revisions).toEqual([1]);
+    clock.advance(1);
+    expect(revisions).toEqual([1, 2]);
+  });
+
+  it('waits with the first catalog until all is there, but not for a source that never is', async () => {
+    const { discovery, sink, clock } = await start();
+    await using _ = discovery;
+    sink.replace(list('Service', service('web')));
+    clock.advance(4_999);
+    expect(discovery.current.revision).toBe(0);
+    clock.advance(1);
+    expect(discovery.current.services.size).toBe(1);
+    sink.replace(list('EndpointSlice.discovery.k8s.io', slice('s', 'web', ['10.0.0.1'])));
+    clock.advance(10);
     expect(discovery.current.endpoints.get('shop/web')).toHaveLength(1);
   });
 
@@ -139,7 +158,7 @@ describe('createDiscovery', () => {
     await using _ = discovery;
     sink.upsert(service('web'));
     sink.upsert(gateway('g'));
-    clock.advance(10);
+    clock.advance(5_000);
     expect(discovery.current.objects.size).toBe(0);
     expect(discovery.current.services.size).toBe(1);
   });

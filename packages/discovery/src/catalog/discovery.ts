@@ -12,7 +12,13 @@ import {
 } from '@edgemesh/core';
 import { DiscoveryError } from '../errors.ts';
 import { createDiscoveryMetrics, type DiscoveryMetrics } from '../metrics.ts';
-import { AGE_CHECK_MS, DEFAULT_PUBLISH_WINDOW_MS, DEFAULT_STALE_AFTER_MS, SOURCE_BACKOFF } from '../options.ts';
+import {
+  AGE_CHECK_MS,
+  DEFAULT_FIRST_PUBLISH_MS,
+  DEFAULT_PUBLISH_WINDOW_MS,
+  DEFAULT_STALE_AFTER_MS,
+  SOURCE_BACKOFF,
+} from '../options.ts';
 import { createSnapshotWriter, type SnapshotOptions, type SnapshotWriter } from '../snapshot/index.ts';
 import type { Source, SourceSink } from '../source.ts';
 import { createProblemLog } from './problem-log.ts';
@@ -32,6 +38,8 @@ export interface DiscoveryOptions {
   readonly staleAfterMs?: number;
   /** Milliseconds in which changes are collected before one publish. Default 10. */
   readonly publishWindowMs?: number;
+  /** Longest wait in milliseconds of the very first catalog for sources that are not synced yet. Default 5,000. */
+  readonly firstPublishMs?: number;
   /** Kinds to keep, `Kind.group`; everything the sources deliver when absent. */
   readonly kinds?: readonly GroupKind[];
   readonly clock?: Clock;
@@ -66,7 +74,8 @@ export async function createDiscovery(options: DiscoveryOptions): Promise<Discov
     ...(options.kinds && { kinds: new Set(options.kinds) }),
   });
   const windowMs = options.publishWindowMs ?? DEFAULT_PUBLISH_WINDOW_MS;
-  publisher = createPublisher({ winner: store.winner, windowMs, clock, log, metrics });
+  const firstWindowMs = options.firstPublishMs ?? DEFAULT_FIRST_PUBLISH_MS;
+  publisher = createPublisher({ winner: store.winner, windowMs, firstWindowMs, clock, log, metrics });
   const { snapshotFile: file } = options;
   if (file !== undefined) {
     const limits = options.snapshot ?? {};

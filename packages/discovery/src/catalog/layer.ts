@@ -1,6 +1,5 @@
 import type { GroupKind } from '@edgemesh/core';
-import type { NormalisedObject } from '../normalize/any.ts';
-import { sameJson } from '../normalize/equal.ts';
+import { type NormalisedObject, sameObject } from '../normalize/any.ts';
 import { compareResourceVersions } from '../normalize/resource-version.ts';
 import { MAX_TOMBSTONES } from '../options.ts';
 import type { ListOutcome, ListScope, Removal } from '../source.ts';
@@ -35,10 +34,10 @@ export function createLayer(kind: GroupKind): Layer {
  * the uid differs: within a kind a smaller resourceVersion is always the older state.
  */
 export function upsertInto(layer: Layer, incoming: NormalisedObject, onChange: OnChange): boolean {
-  const version = incoming.object.metadata.resourceVersion;
+  const version = incoming.resourceVersion;
   const held = layer.objects.get(incoming.key);
   const buried = layer.tombstones.get(incoming.key);
-  if (isOlder(version, held?.object.metadata.resourceVersion)) return false;
+  if (isOlder(version, held?.resourceVersion)) return false;
   if (buried !== undefined && (compareResourceVersions(version, buried) ?? 1) <= 0) return false;
   put(layer, incoming, held, onChange);
   return true;
@@ -48,7 +47,7 @@ export function upsertInto(layer: Layer, incoming: NormalisedObject, onChange: O
 export function removeFrom(layer: Layer, key: string, removal: Removal, onChange: OnChange): boolean {
   const held = layer.objects.get(key);
   const { resourceVersion } = removal;
-  if (held !== undefined && isOlder(resourceVersion, held.object.metadata.resourceVersion)) return false;
+  if (held !== undefined && isOlder(resourceVersion, held.resourceVersion)) return false;
   if (resourceVersion !== undefined) bury(layer, key, resourceVersion);
   if (held === undefined) return false;
   layer.objects.delete(key);
@@ -107,7 +106,7 @@ export function retainIn(layer: Layer, keep: Pick<ReadonlySet<string>, 'has'>, o
 
 function put(layer: Layer, incoming: NormalisedObject, held: NormalisedObject | undefined, onChange: OnChange): void {
   // an unchanged object keeps its identity, so that a re-list of everything costs readers nothing
-  if (held !== undefined && (held === incoming || sameJson(held.object, incoming.object))) return;
+  if (held !== undefined && sameObject(held, incoming)) return;
   layer.objects.set(incoming.key, incoming);
   onChange(layer.kind, incoming.key);
 }
@@ -125,7 +124,9 @@ function isOlder(version: string | undefined, than: string | undefined): boolean
   return order !== undefined && order < 0;
 }
 
-function matches({ object }: NormalisedObject, scope: ListScope | undefined): boolean {
-  if (scope?.namespace !== undefined && object.metadata.namespace !== scope.namespace) return false;
-  return scope?.name === undefined || object.metadata.name === scope.name;
+function matches({ key }: NormalisedObject, scope: ListScope | undefined): boolean {
+  if (scope === undefined) return true;
+  const slash = key.indexOf('/');
+  if (scope.namespace !== undefined && key.slice(0, Math.max(0, slash)) !== scope.namespace) return false;
+  return scope.name === undefined || key.slice(slash + 1) === scope.name;
 }

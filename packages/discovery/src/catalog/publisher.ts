@@ -16,6 +16,8 @@ import { createBuilder } from './builder.ts';
 export interface PublisherOptions {
   readonly winner: Winner;
   readonly windowMs: number;
+  /** The window of the very first catalog. Default: as all others. */
+  readonly firstWindowMs?: number;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: DiscoveryMetrics;
@@ -30,11 +32,13 @@ export interface Publisher extends CatalogView {
 }
 
 /** A publisher of the empty catalog. */
-export function createPublisher({ winner, windowMs, clock, log, metrics }: PublisherOptions): Publisher {
+export function createPublisher(options: PublisherOptions): Publisher {
+  const { winner, windowMs, firstWindowMs = windowMs, clock, log, metrics } = options;
   const builder = createBuilder(winner);
   const listeners = new Set<CatalogListener>();
   let timer: Timer | undefined;
   let stopped = false;
+  let published = false;
   const notify = (listener: CatalogListener, ...args: Parameters<CatalogListener>) => {
     try {
       listener(...args);
@@ -49,6 +53,7 @@ export function createPublisher({ winner, windowMs, clock, log, metrics }: Publi
     const started = clock.now();
     const change = builder.flush();
     if (change === undefined) return;
+    published = true;
     const catalog: Catalog = builder.current;
     for (const listener of [...listeners]) if (listeners.has(listener)) notify(listener, catalog, change);
     metrics.publishes.add();
@@ -67,7 +72,7 @@ export function createPublisher({ winner, windowMs, clock, log, metrics }: Publi
     touch(kind, key) {
       builder.touch(kind, key);
       // the window starts with its first change and does not slide: steady churn cannot hold the news back
-      if (timer === undefined && !stopped) timer = clock.after(windowMs, flush);
+      if (timer === undefined && !stopped) timer = clock.after(published ? windowMs : firstWindowMs, flush);
     },
     flush,
     stop() {

@@ -1,4 +1,5 @@
-import type { Clock, Logger } from '@edgemesh/core';
+import type { Clock, KubeObject, Logger } from '@edgemesh/core';
+import { type NormalisedObject, objectOf } from '../normalize/index.ts';
 import { loadSnapshot, type Snapshot, type SnapshotOptions, type SnapshotSection } from '../snapshot/index.ts';
 import type { Store } from './store.ts';
 
@@ -24,7 +25,7 @@ export async function restoreSnapshot(store: Store, options: RestoreOptions): Pr
     if (!names.has(section.source)) continue;
     const confirmedAt = section.confirmedAt === undefined ? undefined : monotonic(section.confirmedAt);
     store.restore(section.source, section.kind, section.objects, confirmedAt);
-    objects += section.objects.length;
+    objects += section.count;
   }
   log.info('snapshot loaded', { file, objects, ageMs: Math.max(0, clock.wallNow() - snapshot.savedAt) });
 }
@@ -41,10 +42,18 @@ export function snapshotOf(store: Store, names: ReadonlySet<string>, clock: Cloc
       sections.push({
         source,
         kind,
-        objects: [...layer.objects.values()].map(({ object }) => object),
+        ...lazily([...layer.objects.values()]),
         ...(confirmedAt !== undefined && { confirmedAt }),
       });
     }
   }
   return { savedAt: clock.wallNow(), sections };
+}
+
+/** Objects are made one by one as they are written: all at once would take as much memory again as the catalog itself. */
+function lazily(held: readonly NormalisedObject[]): Pick<SnapshotSection, 'count' | 'objects'> {
+  function* objects(): Generator<KubeObject, void, void> {
+    for (const one of held) yield objectOf(one);
+  }
+  return { count: held.length, objects: { [Symbol.iterator]: objects } };
 }

@@ -19,7 +19,7 @@ function setup(...sources: { name: string; origin?: string }[]) {
   const list = (objects: readonly unknown[], authority: 'authoritative' | 'hint' = 'authoritative', source = 'a') =>
     store.replace(source, { kind: 'Service', objects, authority });
   const names = (source = 'a') => [...(store.layers(source).get('Service')?.objects.keys() ?? [])].sort();
-  const versionOf = (key: string) => store.winner('Service', key)?.object.metadata.resourceVersion;
+  const versionOf = (key: string) => store.winner('Service', key)?.resourceVersion;
   const at = (ms: number) => {
     time = ms;
   };
@@ -43,9 +43,9 @@ describe('a list', () => {
     list([v('web', '1')]);
     expect(store.winner('Service', 'shop/web')).toBe(before);
     list([{ ...v('web', '1'), apiVersion: 'v2' }]);
-    expect(store.winner('Service', 'shop/web')?.object.apiVersion).toBe('v2');
+    expect(store.winner('Service', 'shop/web')?.apiVersion).toBe('v2');
     list([{ ...v('web', '2'), apiVersion: 'v2' }]);
-    expect(store.winner('Service', 'shop/web')?.object.metadata.resourceVersion).toBe('2');
+    expect(store.winner('Service', 'shop/web')?.resourceVersion).toBe('2');
   });
 
   it('that shrank to nothing is believed only when a second one says the same', () => {

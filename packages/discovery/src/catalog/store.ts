@@ -43,7 +43,7 @@ export interface Store {
   /** Drops what a source no longer follows. */
   retain(source: string, kind: GroupKind, keep: Pick<ReadonlySet<string>, 'has'>): void;
   /** Puts objects of a snapshot under a source that has said nothing yet. */
-  restore(source: string, kind: GroupKind, objects: readonly unknown[], confirmedAt: number | undefined): void;
+  restore(source: string, kind: GroupKind, objects: Iterable<unknown>, confirmedAt: number | undefined): void;
   /** The object that counts, after merging. */
   winner(kind: GroupKind, key: string): NormalisedObject | undefined;
   layers(source: string): ReadonlyMap<GroupKind, Layer>;
@@ -72,14 +72,15 @@ export function createStore(options: StoreOptions): Store {
     const { value, problems } = normaliseAny(raw);
     for (const problem of problems) onProblem(problem);
     if (value === undefined || kind === undefined || value.kind === kind) return value;
-    const { namespace = '', name } = value.object.metadata;
+    const slash = value.key.indexOf('/');
+    const [namespace, name] = [value.key.slice(0, Math.max(0, slash)), value.key.slice(slash + 1)];
     const object = { kind: value.kind, namespace, name, field: 'kind' };
     onProblem(
       new DiscoveryError('invalid-object', `${value.kind} ${value.key}: stands in a list of ${kind}`, { object }),
     );
     return undefined;
   };
-  const admitAll = (raw: readonly unknown[], kind: GroupKind, held: Layer['objects']) => {
+  const admitAll = (raw: Iterable<unknown>, kind: GroupKind, held: Layer['objects']) => {
     const objects: NormalisedObject[] = [];
     const rejected = new Set<string>();
     for (const entry of raw) {
@@ -147,7 +148,7 @@ export function createStore(options: StoreOptions): Store {
 }
 
 function isNewer(a: NormalisedObject, b: NormalisedObject): boolean {
-  return (compareResourceVersions(a.object.metadata.resourceVersion, b.object.metadata.resourceVersion) ?? 0) > 0;
+  return (compareResourceVersions(a.resourceVersion, b.resourceVersion) ?? 0) > 0;
 }
 
 /**
@@ -159,9 +160,8 @@ function unchanged(raw: unknown, held: Layer['objects']): NormalisedObject | und
   const { uid, resourceVersion } = fieldsOf(metadata);
   if (!textOf(uid) || !textOf(resourceVersion)) return undefined;
   const known = held.get(keyOf(raw));
-  if (known === undefined || known.object.apiVersion !== apiVersion) return undefined;
-  const { metadata: seen } = known.object;
-  return seen.uid === uid && seen.resourceVersion === resourceVersion ? known : undefined;
+  if (known === undefined || known.apiVersion !== apiVersion) return undefined;
+  return known.uid === uid && known.resourceVersion === resourceVersion ? known : undefined;
 }
 
 /** The key of an object that may be anything. */

@@ -48,7 +48,7 @@ export function parseManifest(text: string, file: string, defaultNamespace = 'de
     const object = withDefaults(value, defaultNamespace);
     const { value: normalised, problems: found } = normaliseAny(object);
     for (const { message } of found) problem(line, message);
-    if (normalised) objects.push(normalised.object);
+    if (normalised) objects.push(object as KubeObject);
   }
   return { objects, problems };
 }

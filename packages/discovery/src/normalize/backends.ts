@@ -3,6 +3,7 @@ import { MAX_ENDPOINTS_PER_OBJECT } from '../options.ts';
 import { describe, fieldsOf, listOf, portOf, textOf } from './read.ts';
 import type { Report } from './report.ts';
 import { protocolOf } from './service.ts';
+import { sharedText, sharedTextOf } from './shared-text.ts';
 
 /** The endpoints that one EndpointSlice or Endpoints object contributes to a Service. */
 export interface Backends {
@@ -41,8 +42,15 @@ export function readBackendPorts(value: unknown, field: string, report: Report):
     if (port === undefined) report.problem(`${field}[${i}].port`, `is not a port: ${describe(fields.port)}`);
     if (protocol === undefined) report.problem(`${field}[${i}].protocol`, `is unknown: ${describe(fields.protocol)}`);
     if (port === undefined || protocol === undefined) continue;
-    const appProtocol = textOf(fields.appProtocol);
-    ports.push({ name: textOf(fields.name) ?? '', port, protocol, ...(appProtocol !== undefined && { appProtocol }) });
+    const appProtocol = sharedTextOf(fields.appProtocol);
+    const name = sharedTextOf(fields.name) ?? '';
+    if (ports.some((known) => known.name === name && known.port === port && known.protocol === protocol)) continue;
+    ports.push({
+      name,
+      port,
+      protocol,
+      ...(appProtocol !== undefined && { appProtocol }),
+    });
   }
   return ports;
 }
@@ -53,7 +61,12 @@ export function readTargetRef(value: unknown, namespace: string): ObjectRef | un
   const kind = textOf(fields.kind);
   const name = textOf(fields.name);
   if (kind === undefined || name === undefined) return undefined;
-  return { kind, namespace: textOf(fields.namespace) ?? namespace, name, uid: textOf(fields.uid) ?? '' };
+  return {
+    kind: sharedText(kind),
+    namespace: sharedTextOf(fields.namespace) ?? namespace,
+    name,
+    uid: textOf(fields.uid) ?? '',
+  };
 }
 
 /** Adds one endpoint per port, up to the limit of an object. False when the limit is reached. */
@@ -63,12 +76,25 @@ export function addEndpoints(
   ports: readonly BackendPort[],
   report: Report,
 ): boolean {
-  for (const { name, port, protocol, appProtocol } of ports) {
+  for (const port of ports) {
     if (into.length >= MAX_ENDPOINTS_PER_OBJECT) {
       report.problem('', `has more than ${MAX_ENDPOINTS_PER_OBJECT} endpoints, the rest is not used`);
       return false;
     }
-    into.push({ ...address, port, protocol, portName: name, ...(appProtocol !== undefined && { appProtocol }) });
+    into.push(makeEndpoint(address, port));
   }
   return true;
+}
+
+/** Endpoints come by the hundred thousand, and an object written down in one piece takes half the memory of one put together. */
+function makeEndpoint(of: BackendAddress, on: BackendPort): Endpoint {
+  const { address, nodeName, targetRef, zone, ready, serving, terminating, ...rest } = of;
+  const { port, protocol, name: portName, appProtocol } = on;
+  const known = nodeName !== undefined && targetRef !== undefined && appProtocol === undefined;
+  if (known && Object.keys(rest).length === 0) {
+    return zone === undefined
+      ? { address, port, protocol, portName, nodeName, ready, serving, terminating, targetRef }
+      : { address, port, protocol, portName, nodeName, zone, ready, serving, terminating, targetRef };
+  }
+  return { ...of, port, protocol, portName, ...(appProtocol !== undefined && { appProtocol }) };
 }

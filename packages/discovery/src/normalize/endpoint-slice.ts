@@ -2,6 +2,7 @@ import { type Endpoint, ipVersion, type KubeObject, serviceId } from '@edgemesh/
 import { addEndpoints, type BackendAddress, type Backends, readBackendPorts, readTargetRef } from './backends.ts';
 import { addressOf, describe, dnsNameOf, type Fields, fieldsOf, listOf, textOf } from './read.ts';
 import { createReport, type Normalised, type Report } from './report.ts';
+import { sharedTextOf } from './shared-text.ts';
 import { compareText } from './text.ts';
 
 /** The label that binds a slice to its Service. */
@@ -59,9 +60,9 @@ function readShared(entry: Fields, namespace: string): Omit<BackendAddress, 'add
   const hints = fieldsOf(entry.hints);
   const hintZones = readNames(hints.forZones);
   const hintNodes = readNames(hints.forNodes);
-  const nodeName = textOf(entry.nodeName);
+  const nodeName = sharedTextOf(entry.nodeName);
   const hostname = textOf(entry.hostname);
-  const zone = textOf(entry.zone);
+  const zone = sharedTextOf(entry.zone);
   const targetRef = readTargetRef(entry.targetRef, namespace);
   return {
     ...(nodeName !== undefined && { nodeName }),
@@ -78,6 +79,6 @@ function readShared(entry: Fields, namespace: string): Omit<BackendAddress, 'add
 
 /** Names of topology hints, sorted; undefined where there is none, which means everybody. */
 function readNames(value: unknown): readonly string[] | undefined {
-  const names = listOf(value).flatMap((entry) => textOf(fieldsOf(entry).name) ?? []);
+  const names = listOf(value).flatMap((entry) => sharedTextOf(fieldsOf(entry).name) ?? []);
   return names.length === 0 ? undefined : [...new Set(names)].sort(compareText);
 }

@@ -2,6 +2,7 @@ import { type Endpoint, type KubeObject, serviceId } from '@edgemesh/core';
 import { addEndpoints, type BackendPort, type Backends, readBackendPorts, readTargetRef } from './backends.ts';
 import { addressOf, describe, fieldsOf, listOf, textOf } from './read.ts';
 import { createReport, type Normalised, type Report } from './report.ts';
+import { sharedTextOf } from './shared-text.ts';
 
 /** Normalises core/v1 Endpoints; it belongs to the Service of its own name. `notReadyAddresses` are endpoints that are not ready. */
 export function normaliseEndpoints(object: KubeObject): Normalised<Backends> {
@@ -40,7 +41,7 @@ function addAddresses(value: unknown, ready: boolean, { namespace, ports, report
       report.problem(`${field}[${i}].ip`, `is not an address: ${describe(entry.ip)}`);
       continue;
     }
-    const nodeName = textOf(entry.nodeName);
+    const nodeName = sharedTextOf(entry.nodeName);
     const hostname = textOf(entry.hostname);
     const targetRef = readTargetRef(entry.targetRef, namespace);
     const shared = {

@@ -4,6 +4,7 @@ import { canonicalIp } from '@edgemesh/core';
 export type Fields = Readonly<Record<string, unknown>>;
 
 const NO_FIELDS: Fields = Object.freeze({});
+const NO_TEXTS: Readonly<Record<string, string>> = Object.freeze({});
 
 /** True for plain objects as JSON has them: not null, not an array. */
 export function isFields(value: unknown): value is Fields {
@@ -35,6 +36,7 @@ export function stringMapOf(value: unknown): Readonly<Record<string, string>> {
   const entries = Object.entries(fieldsOf(value)).filter(
     (entry): entry is [string, string] => typeof entry[1] === 'string',
   );
+  if (entries.length === 0) return NO_TEXTS;
   // fromEntries defines own properties, so a label called __proto__ stays a label
   return Object.fromEntries(entries);
 }

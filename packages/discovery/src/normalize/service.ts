@@ -13,6 +13,7 @@ import {
 import { DEFAULT_AFFINITY_TIMEOUT_SECONDS, MAX_AFFINITY_TIMEOUT_SECONDS, MAX_PORTS_PER_SERVICE } from '../options.ts';
 import { addressOf, describe, dnsNameOf, type Fields, fieldsOf, listOf, portOf, stringMapOf, textOf } from './read.ts';
 import { createReport, type Normalised, type Report } from './report.ts';
+import { sharedText, sharedTextOf } from './shared-text.ts';
 
 const TYPES = ['ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName'] as const;
 
@@ -34,7 +35,7 @@ export function normaliseService(object: KubeObject): Normalised<Service> {
   }
   const loadBalancerSourceRanges = readSourceRanges(spec, report);
   if (report.problems.length > 0 || type === undefined) return { problems: report.problems };
-  const namespace = metadata.namespace ?? '';
+  const namespace = sharedText(metadata.namespace ?? '');
   const value: Service = {
     id: serviceId(namespace, metadata.name),
     namespace,
@@ -130,9 +131,9 @@ function readPort(entry: unknown, field: string, report: Report): ServicePort | 
   if (port === undefined || protocol === undefined) return undefined;
   const targetPort = portOf(fields.targetPort) ?? textOf(fields.targetPort);
   const nodePort = portOf(fields.nodePort);
-  const appProtocol = textOf(fields.appProtocol);
+  const appProtocol = sharedTextOf(fields.appProtocol);
   return {
-    name: textOf(fields.name) ?? '',
+    name: sharedTextOf(fields.name) ?? '',
     protocol,
     port,
     ...(targetPort !== undefined && { targetPort }),

@@ -22,8 +22,8 @@ export function* encodeSnapshot(snapshot: Snapshot): Generator<string, void, voi
   const hash = createHash('sha256');
   const line = (value: unknown) => hashed(hash, `${JSON.stringify(value)}\n`);
   yield line({ format: FORMAT, version: VERSION, savedAt: snapshot.savedAt });
-  for (const { source, kind, objects, confirmedAt } of snapshot.sections) {
-    yield line({ source, kind, count: objects.length, confirmedAt });
+  for (const { source, kind, count, objects, confirmedAt } of snapshot.sections) {
+    yield line({ source, kind, count, confirmedAt });
     for (const object of objects) yield line(object);
   }
   yield `${JSON.stringify({ end: true, sha256: hash.digest('hex') })}\n`;
@@ -77,6 +77,7 @@ function decodeSections(lines: readonly string[]): readonly SnapshotSection[] {
     sections.push({
       source,
       kind,
+      count,
       objects,
       ...(typeof confirmedAt === 'number' && Number.isFinite(confirmedAt) && { confirmedAt }),
     });

@@ -28,20 +28,25 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 
 function snapshot(...names: string[]): Snapshot {
   const objects = names.map((name) => ({ apiVersion: 'v1', kind: 'Service', metadata: { namespace: 'a', name } }));
-  return { savedAt: 1000, sections: [{ source: 'kubernetes', kind: 'Service', confirmedAt: 900, objects }] };
+  return {
+    savedAt: 1000,
+    sections: [{ source: 'kubernetes', kind: 'Service', confirmedAt: 900, count: objects.length, objects }],
+  };
 }
 const text = (value: Snapshot) => [...encodeSnapshot(value)].join('');
 
 describe('the format', () => {
   it('reads back what it writes', () => {
-    const section = fc.record({
-      source: fc.string({ minLength: 1 }),
-      kind: fc.string({ minLength: 1 }),
-      objects: fc.array(
-        fc.record({ apiVersion: fc.string(), kind: fc.string(), metadata: fc.record({ name: fc.string() }) }),
-      ),
-      confirmedAt: fc.nat(),
-    });
+    const section = fc
+      .record({
+        source: fc.string({ minLength: 1 }),
+        kind: fc.string({ minLength: 1 }),
+        objects: fc.array(
+          fc.record({ apiVersion: fc.string(), kind: fc.string(), metadata: fc.record({ name: fc.string() }) }),
+        ),
+        confirmedAt: fc.nat(),
+      })
+      .map((fields) => ({ ...fields, count: fields.objects.length }));
     fc.assert(
       fc.property(fc.record({ savedAt: fc.nat(), sections: fc.array(section, { maxLength: 4 }) }), (value) => {
         expect(decodeSnapshot(text(value))).toEqual(value);

@@ -4,7 +4,9 @@ import type { GroupKind, KubeObject } from '@edgemesh/core';
 export interface SnapshotSection {
   readonly source: string;
   readonly kind: GroupKind;
-  readonly objects: readonly KubeObject[];
+  readonly count: number;
+  /** As many as `count`. May be made one by one, while the file is written. */
+  readonly objects: Iterable<KubeObject>;
   /** Wall time (ms since the epoch) of the last confirmation by the origin. */
   readonly confirmedAt?: number;
 }
