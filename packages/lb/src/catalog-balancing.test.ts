@@ -1,7 +1,7 @@
 import { type Catalog, EMPTY_CATALOG, type KubeObject, type Service, type ServicePort } from '@edgemesh/core';
 import { makeEndpoint } from '@edgemesh/testkit/conformance';
 import { describe, expect, it } from 'vitest';
-import { createCatalogBalancing } from './catalog-balancing.ts';
+import { type CatalogBalancingOptions, createCatalogBalancing } from './catalog-balancing.ts';
 import { DESTINATION_RULE_KIND } from './destination-rule-binding.ts';
 import { type HashKey, requestKeyOf } from './policy.ts';
 
@@ -24,7 +24,7 @@ const rule = (simple: string, host = 'web'): KubeObject => ({
   spec: { host, trafficPolicy: { loadBalancer: { simple } } },
 });
 
-function setup() {
+function setup(more: Partial<CatalogBalancingOptions> = {}) {
   let current: Catalog = EMPTY_CATALOG;
   const balancing = createCatalogBalancing({
     catalog: {
@@ -34,6 +34,7 @@ function setup() {
       subscribe: () => () => undefined,
     },
     nodeName: 'me',
+    ...more,
   });
   return {
     balancing,
@@ -45,6 +46,19 @@ function setup() {
 }
 
 describe('createCatalogBalancing', () => {
+  it('takes the given default where neither rule nor Service says how to choose', () => {
+    const { balancing, publish, rules } = setup({ defaultPolicy: { kind: 'leastRequest' } });
+    const policyOf = (of: Service = service) => balancing.policyOf(of, http).policy.balancer;
+    expect(policyOf()).toEqual({ kind: 'leastRequest' });
+    const sticky = { ...service, sessionAffinity: { type: 'ClientIP', timeoutSeconds: 60 } } as Service;
+    expect(policyOf(sticky)).toMatchObject({ kind: 'clientIP', otherwise: { kind: 'leastRequest' } });
+    const silent = { ...rule('RANDOM'), spec: { host: 'web', trafficPolicy: { outlierDetection: {} } } };
+    publish({ objects: rules(silent) });
+    expect(policyOf()).toEqual({ kind: 'leastRequest' });
+    publish({ objects: rules(rule('RANDOM')) });
+    expect(policyOf()).toEqual({ kind: 'random' });
+  });
+
   it('follows the rules of the catalog, and tells which one is in force and what it lacks', () => {
     const { balancing, publish, rules } = setup();
     const kinds = () => balancing.policyOf(service, http).policy.balancer.kind;

@@ -2,7 +2,7 @@ import type { Balancer, CatalogView, Endpoint, KubeObject, Service, ServicePort 
 import { policyFromDestinationRule, policyFromService, type SubsetPolicy } from './destination-rule.ts';
 import { DESTINATION_RULE_KIND, destinationRuleFor } from './destination-rule-binding.ts';
 import { eligibleEndpoints } from './eligible-endpoints.ts';
-import type { LbPolicy, OutlierPolicy } from './policy.ts';
+import type { LbPolicy, OutlierPolicy, PlainPolicy } from './policy.ts';
 import { createServiceBalancer, type ServiceBalancerDeps } from './service-balancer.ts';
 
 /** Whose traffic is balanced, and with what. */
@@ -12,6 +12,8 @@ export interface CatalogBalancingOptions extends ServiceBalancerDeps {
   readonly nodeName: string;
   /** Default `cluster.local`. */
   readonly clusterDomain?: string;
+  /** Where neither a rule nor the Service says how to choose. Default round robin. */
+  readonly defaultPolicy?: PlainPolicy;
   /** Ejects failing endpoints also where no rule asks for it. Default: only where one does. */
   readonly outlier?: OutlierPolicy;
   /** Prefers near endpoints for Services that want it; wins over `locality`, which is for all. */
@@ -43,17 +45,17 @@ interface Compiled extends PortPolicy {
 
 /** Rules and Services are compiled once per version of either. */
 export function createCatalogBalancing(options: CatalogBalancingOptions): CatalogBalancing {
-  const { catalog, nodeName, clusterDomain } = options;
+  const { catalog, nodeName, clusterDomain, defaultPolicy } = options;
   let rules: ReadonlyMap<string, KubeObject> | undefined;
   let memo = new WeakMap<Service, Map<string, Compiled>>();
 
   const compile = (service: Service, port: ServicePort): Compiled => {
     const rule = rules && destinationRuleFor(service, rules.values(), clusterDomain);
     if (rule === undefined) {
-      const policy = policyFromService(service);
+      const policy = policyFromService(service, defaultPolicy);
       return { policy, subsets: new Map(), conditions: [], key: JSON.stringify(policy) };
     }
-    const compiled = policyFromDestinationRule(rule, service, port);
+    const compiled = policyFromDestinationRule(rule, service, port, defaultPolicy);
     const name = `${rule.metadata.namespace ?? 'default'}/${rule.metadata.name}`;
     return { ...compiled, rule: name, key: JSON.stringify(compiled.policy) };
   };

@@ -33,8 +33,8 @@ export const DEFAULT_POLICY: PlainPolicy = { kind: 'roundRobin' };
 type AffinityOwner = Pick<Service, 'sessionAffinity'>;
 
 /** The policy of a Service port that no rule binds to: its session affinity over the default. */
-export function policyFromService(service: AffinityOwner): LbPolicy {
-  return { balancer: withAffinity(service, DEFAULT_POLICY) };
+export function policyFromService(service: AffinityOwner, byDefault: PlainPolicy = DEFAULT_POLICY): LbPolicy {
+  return { balancer: withAffinity(service, byDefault) };
 }
 
 /**
@@ -46,12 +46,13 @@ export function policyFromDestinationRule(
   rule: KubeObject,
   service: AffinityOwner,
   port: Pick<ServicePort, 'port'>,
+  byDefault: PlainPolicy = DEFAULT_POLICY,
 ): CompiledPolicy {
   const conditions: Conditions = [];
   const spec: RuleNode = { path: 'spec', value: (rule as { spec?: unknown } | null | undefined)?.spec };
   readObject(spec, conditions);
   refuseOthers(spec, ['host', 'trafficPolicy', 'subsets', 'exportTo'], 'not supported', conditions);
-  const base = readTrafficPolicy(childOf(spec, 'trafficPolicy'), port.port, {}, conditions);
+  const base = readTrafficPolicy(childOf(spec, 'trafficPolicy'), port.port, { balancer: byDefault }, conditions);
   const subsets = new Map<string, SubsetPolicy>();
   for (const node of readList(childOf(spec, 'subsets'), conditions)) {
     readObject(node, conditions);
@@ -68,7 +69,7 @@ export function policyFromDestinationRule(
 }
 
 interface Settings {
-  readonly balancer?: PlainPolicy;
+  readonly balancer: PlainPolicy;
   readonly outlier?: OutlierPolicy;
 }
 
@@ -95,12 +96,12 @@ function readTrafficPolicy(node: RuleNode, port: number, inherited: Settings, co
 function readSettings(node: RuleNode, inherited: Settings, conditions: Conditions): Settings {
   const balancer = readLoadBalancer(childOf(node, 'loadBalancer'), conditions) ?? inherited.balancer;
   const outlier = readOutlierDetection(childOf(node, 'outlierDetection'), conditions) ?? inherited.outlier;
-  return { ...(balancer && { balancer }), ...(outlier && { outlier }) };
+  return { balancer, ...(outlier && { outlier }) };
 }
 
 function finish(service: AffinityOwner, settings: Settings): LbPolicy {
   return {
-    balancer: withAffinity(service, settings.balancer ?? DEFAULT_POLICY),
+    balancer: withAffinity(service, settings.balancer),
     ...(settings.outlier && { outlier: settings.outlier }),
   };
 }
