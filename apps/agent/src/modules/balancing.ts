@@ -1,6 +1,12 @@
 import type { CatalogView, Endpoint, Logger, Service, ServicePort } from '@edgemesh/core';
 import { protocolOf } from '@edgemesh/gateway';
-import { type BalancerPolicy, type CatalogBalancing, createCatalogBalancing, requestKeyOf } from '@edgemesh/lb';
+import {
+  type BalancerPolicy,
+  type CatalogBalancing,
+  createCatalogBalancing,
+  type PlainPolicy,
+  requestKeyOf,
+} from '@edgemesh/lb';
 import type { SessionCookie } from '@edgemesh/proxy-http';
 import type { KernelPick } from '@edgemesh/proxy-l4';
 import { PATH_KINDS, type PathKind } from '@edgemesh/tunnel';
@@ -11,6 +17,8 @@ export interface BalancingOptions {
   readonly clusterDomain: string;
   /** Endpoints that the kernel serves by itself; the listeners leave those to it. Absent: there is no kernel side. */
   readonly servedByKernel?: (endpoint: Endpoint) => boolean;
+  /** Where neither a rule nor the Service says how to choose. Default round robin. */
+  readonly defaultPolicy?: PlainPolicy;
   /** Services that prefer near endpoints: those that ask for it by trafficDistribution, all, or none. Default `asked`. */
   readonly locality?: 'asked' | 'always' | 'never';
   /** The tunnel's path to a node; undefined while there is none. */
@@ -48,6 +56,7 @@ export function createBalancing(options: BalancingOptions): MeshBalancing {
     catalog: view,
     nodeName,
     clusterDomain,
+    ...(options.defaultPolicy && { defaultPolicy: options.defaultPolicy }),
     // Dead pods stay in the catalog until somebody notices: found out by dialling them, whatever the rules say.
     outlier: {},
     localityOf: (service) => (isNear(service) ? tiers : undefined),

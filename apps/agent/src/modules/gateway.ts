@@ -1,3 +1,4 @@
+import { CNI_DEFAULTS, NETWORK_DEFAULTS } from '@edgemesh/cni';
 import type { Catalog, Service } from '@edgemesh/core';
 import {
   createStatusWriter,
@@ -10,8 +11,12 @@ import { DESTINATION_RULE_KIND, destinationRuleFor } from '@edgemesh/lb';
 import type { AgentModule, AgentRoom } from '../context.ts';
 import { createBalancing } from './balancing.ts';
 
-/** Links that hold ClusterIPs or the same address on every node: nobody outside can mean them. */
+/** Links of other software that hold ClusterIPs or the same address on every node: nobody outside can mean them. */
 const NEVER_LISTENED = ['edge-dummy0', 'kube-ipvs0', 'nodelocaldns'];
+/** Policies of the configuration, named as in DestinationRules. */
+const DEFAULT_POLICIES = { ROUND_ROBIN: 'roundRobin', RANDOM: 'random', LEAST_REQUEST: 'leastRequest' } as const;
+/** Our own: the bridge of pods, and the device that leads to other nodes' pods. */
+const OWN_LINKS = [CNI_DEFAULTS.bridge, NETWORK_DEFAULTS.tunName];
 
 /** Lets traffic from outside in, by Gateway and route objects, to endpoints on any node. */
 export const gatewayModule: AgentModule = {
@@ -21,11 +26,12 @@ export const gatewayModule: AgentModule = {
   async start(room) {
     const { config, nodeName, view, log, metrics } = room.context();
     const { clusterDomain, bridgeDeviceName } = config.commonConfig;
-    const { nic, includeIP, excludeIP } = config.modules.edgeGateway;
+    const { nic, includeIP, excludeIP, loadBalancer } = config.modules.edgeGateway;
     const balancing = createBalancing({
       view,
       nodeName,
       clusterDomain,
+      defaultPolicy: { kind: DEFAULT_POLICIES[loadBalancer.simple] },
       locality: config.modules.edgeProxy.locality,
       pathTo: (node) => room.parts.tunnel?.pathTo(node),
       pathsVersion: () => room.reachability.pathsVersion,
@@ -43,7 +49,8 @@ export const gatewayModule: AgentModule = {
         nics: nic,
         includeIPs: includeIP,
         excludeIPs: excludeIP,
-        excludeNics: [bridgeDeviceName, ...NEVER_LISTENED],
+        excludeNics: [bridgeDeviceName, ...OWN_LINKS, ...NEVER_LISTENED],
+        unlessAsked: ['lo'],
         clusterDomain,
       },
       {

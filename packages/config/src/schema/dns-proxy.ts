@@ -28,15 +28,15 @@ export const dnsSection = section(
   { listenInterface: OWN, kubeAPIConfig: OWN },
 );
 
+const consistentHash = section('Accepted without effect: hashing (rendezvous) has no ring to tune.', {
+  partitionCount: integer(100, [1, 100_000], 'Partitions of the ring.'),
+  replicationFactor: integer(10, [1, 10_000], 'Places of each endpoint on the ring.'),
+  load: decimal(1.25, [1, 100], 'Most load of one endpoint, as a multiple of the average.'),
+});
+
 export const loadBalancerSection = section(
   'How endpoints are chosen.',
-  {
-    consistentHash: section('Ring for the consistentHash policy of DestinationRules.', {
-      partitionCount: integer(100, [1, 100_000], 'Partitions of the ring.'),
-      replicationFactor: integer(10, [1, 10_000], 'Places of each endpoint on the ring.'),
-      load: decimal(1.25, [1, 100], 'Most load of one endpoint, as a multiple of the average.'),
-    }),
-  },
+  { consistentHash },
   { caller: OWN, nodeName: OWN },
 );
 
@@ -126,8 +126,19 @@ export const proxySection = section(
 
 export const gatewaySection = section('Lets traffic from outside in, by Gateway and route objects.', {
   enable: flag(false, 'Run the gateway.'),
-  nic: commaList(interfaceName, 'Interfaces to listen on, with commas. "*": all.'),
+  nic: commaList(interfaceName, 'Interfaces to listen on, with commas. "*": all but lo and our own.'),
   includeIP: commaList(ipRange, 'Addresses and ranges to listen on, with commas. "*": all.'),
   excludeIP: commaList(ipRange, 'Addresses and ranges not to listen on, with commas. "*": none is excluded.'),
-  loadBalancer: loadBalancerSection,
+  loadBalancer: section(
+    'How endpoints are chosen.',
+    {
+      simple: choice(
+        'ROUND_ROBIN',
+        ['ROUND_ROBIN', 'RANDOM', 'LEAST_REQUEST'],
+        'Policy of Services without a DestinationRule that names one.',
+      ),
+      consistentHash,
+    },
+    { caller: OWN, nodeName: OWN },
+  ),
 });

@@ -20,6 +20,14 @@ describe('the addresses to listen on', () => {
     [{ includeIPs: ['192.168.1.5'] }, ['192.168.1.5']],
     [{ excludeIPs: ['127.0.0.0/8', '::1', '169.254.0.0/16', 'fd00:0:0::5'] }, ['192.168.1.5', '10.0.0.5']],
     [{ includeIPs: ['10.0.0.5'], excludeIPs: ['10.0.0.0/24'] }, []],
+    [{ unlessAsked: ['lo'], excludeNics: ['edgemesh0'] }, ['192.168.1.5', 'fd00::5', '10.0.0.5']],
+    [
+      { unlessAsked: ['lo'], nics: ['*'], includeIPs: ['*'], excludeNics: ['edgemesh0', 'eth0'] },
+      ['10.0.0.5', '192.168.1.5'],
+    ],
+    [{ unlessAsked: ['lo'], nics: ['lo', 'eth1'] }, ['127.0.0.1', '::1', '10.0.0.5', '192.168.1.5']],
+    [{ unlessAsked: ['lo'], includeIPs: ['127.0.0.1', '10.0.0.0/8'] }, ['127.0.0.1', '10.0.0.5']],
+    [{ unlessAsked: ['lo'], nics: ['lo'], excludeIPs: ['::1'] }, ['127.0.0.1']],
   ])('%j', (options, expected) => {
     expect(chooseAddresses(NODE, options)).toEqual(expected);
   });

@@ -9,8 +9,10 @@ export interface AddressOptions {
   readonly includeIPs?: readonly string[];
   /** Addresses and CIDRs; stronger than the others. */
   readonly excludeIPs?: readonly string[];
-  /** Interfaces never to listen on: the agent's own link. */
+  /** Interfaces never to listen on: the agent's own links. */
   readonly excludeNics?: readonly string[];
+  /** Interfaces to listen on only where `nics` or `includeIPs` ask for them: the loopback link. */
+  readonly unlessAsked?: readonly string[];
 }
 
 /** What `os.networkInterfaces()` says. */
@@ -24,11 +26,12 @@ export function chooseAddresses(interfaces: Interfaces, options: AddressOptions)
   const found = new Set<string>();
   for (const [nic, list] of Object.entries(interfaces)) {
     if ((nics !== undefined && !nics.includes(nic)) || options.excludeNics?.includes(nic)) continue;
+    const isAsked = nics !== undefined || !options.unlessAsked?.includes(nic);
     for (const { address } of list ?? []) {
       const bytes = parseIp(address);
       // Link-local IPv6 addresses mean nothing without an interface.
       if (bytes === undefined || isLinkLocal(bytes)) continue;
-      if (include !== undefined && !include.some((range) => cidrContains(range, bytes))) continue;
+      if (include === undefined ? !isAsked : !include.some((range) => cidrContains(range, bytes))) continue;
       if (exclude.some((range) => cidrContains(range, bytes))) continue;
       found.add(canonicalIp(address) as string);
     }
