@@ -108,8 +108,10 @@ export const MAX_FOLLOWED = 256;
 
 /** Seconds after which a node whose Lease does not change counts as gone. */
 export const REPORT_LEASE_SECONDS = 45;
-/** Milliseconds between renewals of the Lease, and between looks at those of others. */
+/** Milliseconds between renewals of the Lease. */
 export const REPORT_RENEW_MS = 15_000;
+/** Milliseconds between looks at the Leases of all nodes: how soon one that leaves or appears shows in statuses. */
+export const REPORT_LOOK_MS = 5_000;
 /** Characters of what a node reports; annotations of an object may have 256 KiB together. */
 export const MAX_REPORT_LENGTH = 128 * 1024;
 /** Milliseconds that changes are collected before statuses are written. */

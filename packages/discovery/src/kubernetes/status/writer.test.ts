@@ -35,6 +35,7 @@ function start(api: KubeApi, node: string, more: Partial<StatusWriterOptions> = 
       controllerName: OURS,
       resources: GATEWAY_API_RESOURCES,
       renewMs: 60,
+      lookMs: 60,
       delayMs: 1,
       pauseMs: 1,
       backoff: { initialMs: 20, maxMs: 50 },

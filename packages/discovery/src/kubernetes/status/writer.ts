@@ -17,6 +17,7 @@ import { DiscoveryError } from '../../errors.ts';
 import { createDiscoveryMetrics, type DiscoveryMetrics } from '../../metrics.ts';
 import {
   DEFAULT_REQUEST_TIMEOUT_MS,
+  REPORT_LOOK_MS,
   REPORT_RENEW_MS,
   STATUS_BACKOFF,
   STATUS_DELAY_MS,
@@ -47,6 +48,7 @@ export interface StatusWriterOptions {
   readonly resources: readonly ResourceSpec[];
   readonly requestTimeoutMs?: number;
   readonly renewMs?: number;
+  readonly lookMs?: number;
   readonly delayMs?: number;
   readonly pauseMs?: number;
   readonly resyncMs?: number;
@@ -84,6 +86,7 @@ class LeasedWriter implements StatusWriter {
   readonly #log: Logger;
   readonly #metrics: DiscoveryMetrics;
   readonly #renewMs: number;
+  readonly #lookMs: number;
   readonly #backoff: BackoffOptions;
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
@@ -108,6 +111,7 @@ class LeasedWriter implements StatusWriter {
     this.#log = options.log ?? silentLogger;
     this.#metrics = createDiscoveryMetrics(options.metrics ?? noMetrics);
     this.#renewMs = options.renewMs ?? REPORT_RENEW_MS;
+    this.#lookMs = options.lookMs ?? REPORT_LOOK_MS;
     this.#backoff = options.backoff ?? STATUS_BACKOFF;
     const background = { name: 'write statuses', log: this.#log, clock: this.#clock, signal: this.#stop.signal };
     this.#running = runForever({ ...background, backoff: this.#backoff }, (signal) => this.#run(signal));
@@ -178,10 +182,14 @@ class LeasedWriter implements StatusWriter {
       this.#renewAt = this.#clock.now() + this.#renewMs * (0.8 + 0.2 * this.#random());
       this.#view = undefined;
     }
-    const view = await this.#look(reports, this.#renewMs, signal);
+    const view = await this.#look(reports, this.#lookMs, signal);
     if (view.nodes[0]?.node !== this.#options.node) this.#follow('follower');
     else await this.#lead(publication, client, reports, signal);
-    const due = Math.min(this.#renewAt, ...[...this.#failures.values()].map(({ retryAt }) => retryAt));
+    const due = Math.min(
+      this.#renewAt,
+      view.at + this.#lookMs,
+      ...[...this.#failures.values()].map(({ retryAt }) => retryAt),
+    );
     return Math.max(0, due - this.#clock.now());
   }
 
@@ -213,7 +221,7 @@ class LeasedWriter implements StatusWriter {
     }
     if (this.#unsettled(publication).length === 0) return;
     // Somebody who comes first may have appeared since.
-    const view = await this.#look(reports, Math.min(STATUS_VIEW_MS, this.#renewMs), signal);
+    const view = await this.#look(reports, Math.min(STATUS_VIEW_MS, this.#lookMs), signal);
     if (view.nodes[0]?.node !== this.#options.node) return this.#follow('follower');
     for (const wanted of this.#unsettled(publication)) {
       // A newer publication makes this one pointless.
