@@ -72,6 +72,85 @@ export const toService = (host: string, port?: number) => ({
 });
 
 /**
+ * A Service whose Pods differ by a label, one per node; requests go to the first version, those with `x-canary` and all TCP
+ * connections to the last. For a Gateway `edge` with an HTTP server for `<name>.test` and a TCP server.
+ */
+export function labelledPods(
+  name: string,
+  clusterIP: string,
+  versions: Readonly<Record<string, string>>,
+): Record<string, object[]> {
+  const metadata = { name, namespace: 'default' };
+  const ports = [
+    { name: 'http', port: 80, targetPort: 8080 },
+    { name: 'tcp', port: 7, targetPort: 7000 },
+  ];
+  const nodes = Object.entries(versions);
+  const pods = nodes.map(([version, node]) => ({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: `${name}-${version}`, namespace: 'default', labels: { app: name, version } },
+    spec: { nodeName: node, containers: [{ name: 'web' }] },
+    status: { phase: 'Running', podIP: POD_IP },
+  }));
+  const targetOf = (version: string) => ({
+    targetRef: { kind: 'Pod', namespace: 'default', name: `${name}-${version}`, uid: version },
+    nodeName: versions[version],
+  });
+  const destination = (subset: string | undefined, number: number) => ({
+    destination: { host: name, subset, port: { number } },
+  });
+  const [first, last] = [nodes[0]?.[0], nodes.at(-1)?.[0]];
+  return {
+    [name]: [
+      ...pods,
+      {
+        apiVersion: 'v1',
+        kind: 'Service',
+        metadata,
+        spec: { clusterIP, clusterIPs: [clusterIP], selector: { app: name }, ports },
+      },
+      {
+        apiVersion: 'discovery.k8s.io/v1',
+        kind: 'EndpointSlice',
+        metadata: { name: `${name}-1`, namespace: 'default', labels: { 'kubernetes.io/service-name': name } },
+        addressType: 'IPv4',
+        ports: ports.map((port) => ({ name: port.name, port: port.targetPort })),
+        endpoints: nodes.map(([version]) => ({
+          addresses: [POD_IP],
+          conditions: { ready: true },
+          ...targetOf(version),
+        })),
+      },
+      {
+        apiVersion: 'v1',
+        kind: 'Endpoints',
+        metadata,
+        subsets: [
+          {
+            addresses: nodes.map(([version]) => ({ ip: POD_IP, ...targetOf(version) })),
+            ports: ports.map((port) => ({ name: port.name, port: port.targetPort })),
+          },
+        ],
+      },
+      {
+        apiVersion: 'networking.istio.io/v1alpha3',
+        kind: 'DestinationRule',
+        metadata,
+        spec: { host: name, subsets: nodes.map(([version]) => ({ name: version, labels: { version } })) },
+      },
+      virtualService(name, [`${name}.test`], ['edge'], {
+        http: [
+          { match: [{ headers: { 'x-canary': { exact: '1' } } }], route: [destination(last, 80)] },
+          { route: [destination(first, 80)] },
+        ],
+      }),
+      virtualService(`${name}-tcp`, ['*'], ['edge'], { tcp: [{ route: [destination(last, 7)] }] }),
+    ],
+  };
+}
+
+/**
  * A server that answers as gRPC servers do, on 9000 of the pod: HTTP/2 by prior knowledge, each message of the request back as it
  * came, status in the trailers.
  */
