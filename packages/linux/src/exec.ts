@@ -11,8 +11,8 @@ export interface RunResult {
 }
 
 export interface RunOptions {
-  /** Text for stdin. */
-  readonly input?: string;
+  /** Text for stdin; a long one in pieces, which are made while they are written. */
+  readonly input?: string | Iterable<string>;
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
 }
@@ -37,12 +37,15 @@ export function createRunner(options: RunnerOptions = {}): Runner {
     run(command, args, run = {}) {
       const [file, ...rest] = [...prefix, command, ...args] as [string, ...string[]];
       const timeoutMs = run.timeoutMs ?? options.timeoutMs ?? LINUX_DEFAULTS.commandTimeoutMs;
-      return collect(`${command} ${args.join(' ')}`, spawn(file, rest), { ...run, timeoutMs, maxOutputBytes });
+      // As a whole before anything is started: a command must never see the half of it.
+      const input = textOf(run.input) ?? '';
+      return collect(`${command} ${args.join(' ')}`, spawn(file, rest), { ...run, input, timeoutMs, maxOutputBytes });
     },
   };
 }
 
 interface CollectOptions extends RunOptions {
+  readonly input: string;
   readonly timeoutMs: number;
   readonly maxOutputBytes: number;
 }
@@ -83,11 +86,14 @@ function collect(command: string, child: ChildProcessWithoutNullStreams, options
     });
     // A command may exit before it has read its input; its exit code tells more than EPIPE.
     child.stdin.on('error', () => undefined);
-    child.stdin.end(options.input ?? '');
+    child.stdin.end(options.input);
     if (options.signal?.aborted) abort();
     else options.signal?.addEventListener('abort', abort, { once: true });
   });
 }
+
+const textOf = (input: RunOptions['input']): string | undefined =>
+  input === undefined || typeof input === 'string' ? input : [...input].join('');
 
 /** Runs a command that must succeed; a non-zero exit becomes a LinuxError that says which command failed and why. */
 export async function mustRun(
@@ -137,7 +143,8 @@ export function createRecordingRunner(
     calls,
     clear: () => void calls.splice(0),
     async run(command, args, options = {}) {
-      const call = { command, args, ...(options.input === undefined ? {} : { input: options.input }) };
+      const input = textOf(options.input);
+      const call = { command, args, ...(input === undefined ? {} : { input }) };
       calls.push(call);
       const given = answer(call);
       if (given instanceof Error) throw given;

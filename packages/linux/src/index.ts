@@ -10,7 +10,7 @@ export {
 } from './kernel-rules.ts';
 export { ensureLink, type LinkPlan, type LinkReport, removeLink } from './link/link.ts';
 export { type FrontendCount, inspectNatChains, type NatChain, readFrontendCounts } from './nft/inspect.ts';
-export type { Difference, Skipped } from './nft/state.ts';
+export type { Skipped, Touched } from './nft/state.ts';
 export { type ApplyReport, createNftTable, type NftTable, type NftTableOptions, removeTable } from './nft/table.ts';
 export { LINUX_DEFAULTS } from './options.ts';
 export * from './plan.ts';

@@ -16,7 +16,7 @@ export const LINUX_DEFAULTS = {
   agentTimeoutSeconds: 20,
   /** How often the whole table is compared with what it should be. */
   verifyIntervalMs: 60_000,
-  /** Above this number of elements the comparison leaves the slots out: listing them costs seconds of CPU. */
+  /** Sets and maps with more elements than this are left out of the comparison: listing 100,000 costs seconds of CPU. */
   maxVerifiedElements: 20_000,
   /** Elements of the table; Service ports beyond are left to user space, in the plan's order. */
   maxElements: 500_000,

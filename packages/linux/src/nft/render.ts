@@ -17,8 +17,8 @@ export interface Element {
 export interface Rendered {
   /** Elements that belong to this rule alone. */
   readonly elements: readonly Element[];
-  /** Elements that other rules may need too (same text); counted, not owned. */
-  readonly shared: readonly Element[];
+  /** Local endpoints that need a hairpin; other rules may have the same. */
+  readonly hairpins: readonly string[];
   /** Shared chains `<space>_pick_<n>`. */
   readonly picks: readonly { readonly name: string; readonly rule: string }[];
   /** Chains of this rule alone, callees first. */
@@ -65,7 +65,7 @@ export function renderRule(rule: ServiceRule): Rendered {
   }
   return {
     elements,
-    shared: rule.frontends.length === 0 ? [] : hairpins(rule),
+    hairpins: hairpinsOf(rule),
     picks: [...picks].map(([name, text]) => ({ name, rule: text })),
     chains,
     sets,
@@ -129,10 +129,16 @@ function ownRoundRobin(rule: ServiceRule, space: Space, count: number, chains: R
   return name;
 }
 
-function hairpins(rule: ServiceRule): Element[] {
-  const set = SHARED_SETS.hairpin(rule.family);
-  const own = new Set(rule.routable.filter((endpoint) => endpoint.local).map((endpoint) => endpoint.address));
-  return [...own].map((address) => ({ set, key: `${address} . ${address}`, value: '' }));
+/** Local endpoints of a rule, each address once. */
+export function hairpinsOf(rule: ServiceRule): readonly string[] {
+  if (rule.frontends.length === 0) return [];
+  return [...new Set(rule.routable.flatMap(({ local, address }) => (local ? [address] : [])))];
+}
+
+/** The element by which an endpoint that reaches itself is masqueraded. */
+export function hairpinElement(address: string): Element {
+  const set = SHARED_SETS.hairpin(address.includes(':') ? 6 : 4);
+  return { set, key: `${address} . ${address}`, value: '' };
 }
 
 function renderSourceRanges(rule: ServiceRule, frontend: RuleFrontend, key: string, elements: Element[]): void {

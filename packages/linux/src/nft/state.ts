@@ -1,28 +1,39 @@
 import { isDeepStrictEqual } from 'node:util';
 import { LINUX_DEFAULTS } from '../options.ts';
-import { EMPTY_PLAN, type RulesPlan, type ServiceRule } from '../plan.ts';
-import { type Element, problemOf, type Rendered, renderGlobals, renderRule } from './render.ts';
+import type { RulesPlan, ServiceRule } from '../plan.ts';
+import { type Element, hairpinElement, problemOf, renderGlobals } from './render.ts';
 import { frontendKey, spaceOf } from './spaces.ts';
-import type { Change } from './transaction.ts';
 
-/** What we believe is in the kernel. Immutable; a change makes a new one, kept only when the kernel has taken it. */
-export interface TableState {
-  readonly rules: ReadonlyMap<string, ServiceRule>;
-  readonly globals: readonly Element[];
-  /** Shared elements by text, with how many rules need them. */
-  readonly shared: ReadonlyMap<string, { readonly element: Element; readonly count: number }>;
-  /** Shared pick chains; they stay once made, there are few. */
-  readonly picks: ReadonlyMap<string, string>;
-  readonly elementCount: number;
+/** A rule of the plan and what became of it. */
+export interface Entry {
+  /** As the plan has it. */
+  planned: ServiceRule;
+  /** As it is in the table: maybe without frontends that other rules have; undefined: not at all. */
+  admitted: ServiceRule | undefined;
+  /** The plan that had it last. */
+  seen: number;
 }
 
-export const EMPTY_STATE: TableState = {
-  rules: new Map(),
-  globals: [],
-  shared: new Map(),
-  picks: new Map(),
-  elementCount: 0,
-};
+/**
+ * What we believe is in the kernel. It is as large as the plan, so it is changed in place, and only when the kernel has taken the
+ * change; after a failure it is thrown away.
+ */
+export interface TableState {
+  readonly entries: Map<string, Entry>;
+  /** Which rule has a frontend. */
+  readonly owners: Map<string, string>;
+  /** Local endpoints with the number of rules that need their hairpin. */
+  readonly hairpins: Map<string, number>;
+  /** Shared pick chains; they stay once made, there are few. */
+  readonly picks: Set<string>;
+  globals: readonly Element[];
+  skipped: readonly Skipped[];
+  elementCount: number;
+  /** What admission counts. */
+  weight: number;
+  /** Number of the last plan. */
+  plan: number;
+}
 
 /** A frontend or a rule that was left out, and why. */
 export interface Skipped {
@@ -34,159 +45,159 @@ export interface Skipped {
   readonly frontend?: string;
 }
 
-export interface Difference {
-  readonly change: Change;
-  readonly next: TableState;
-  readonly skipped: readonly Skipped[];
-  /** Rules that came, went or changed. */
-  readonly touched: readonly { readonly before?: ServiceRule; readonly after?: ServiceRule }[];
+/** A rule as it is and as it shall be in the table. */
+export interface Touched {
+  readonly before?: ServiceRule;
+  readonly after?: ServiceRule;
 }
 
-/** Compares what is there with what shall be. Costs a map lookup per unchanged rule; only changed rules are rendered. */
-export function difference(state: TableState, plan: RulesPlan = EMPTY_PLAN): Difference {
-  const { rules, skipped } = admit(plan);
-  const touched: { before?: ServiceRule; after?: ServiceRule }[] = [];
-  for (const [key, after] of rules) {
-    const before = state.rules.get(key);
-    if (before === undefined) touched.push({ after });
-    else if (before !== after && !isDeepStrictEqual(before, after)) touched.push({ before, after });
-  }
-  for (const [key, before] of state.rules) if (!rules.has(key)) touched.push({ before });
-  const removed = touched.flatMap(({ before }) => (before === undefined ? [] : [renderRule(before)]));
-  const added = touched.flatMap(({ after }) => (after === undefined ? [] : [renderRule(after)]));
-  const globals = renderGlobals(plan);
-  const elements = compareElements(
-    [...removed.flatMap((one) => one.elements), ...state.globals],
-    [...added.flatMap((one) => one.elements), ...globals],
-  );
-  const shared = recount(state.shared, removed, added);
-  const newPicks = new Map<string, string>();
-  for (const one of added) {
-    for (const pick of one.picks) if (!state.picks.has(pick.name)) newPicks.set(pick.name, pick.rule);
-  }
-  const removedElements = [...elements.removed, ...shared.removed];
-  const addedElements = [...elements.added, ...shared.added];
+/** An empty table. */
+export function emptyState(): TableState {
   return {
-    change: { removed, added, removedElements, addedElements, newPicks },
-    next: {
-      rules,
-      globals,
-      shared: shared.next,
-      picks: newPicks.size === 0 ? state.picks : new Map([...state.picks, ...newPicks]),
-      elementCount: state.elementCount + addedElements.length - removedElements.length,
-    },
-    skipped,
-    touched,
+    entries: new Map(),
+    owners: new Map(),
+    hairpins: new Map(),
+    picks: new Set(),
+    globals: [],
+    skipped: [],
+    elementCount: 0,
+    weight: 0,
+    plan: 0,
   };
 }
 
-/** True when there is nothing to do. */
-export function isNothing(change: Change): boolean {
-  return (
-    change.removedElements.length === 0 &&
-    change.addedElements.length === 0 &&
-    change.newPicks.size === 0 &&
-    change.removed.every((one) => one.chains.length === 0) &&
-    change.added.every((one) => one.chains.length === 0)
-  );
+/** The table of a plan as it would be when loaded afresh. Nothing is counted yet: see `loadStatements`. */
+export function stateOf(plan: RulesPlan): TableState {
+  const state = emptyState();
+  const { admitted, skipped, owners, weight } = admit(plan);
+  for (const rule of plan.rules) {
+    if (state.entries.has(rule.key)) continue;
+    state.entries.set(rule.key, { planned: rule, admitted: admitted.get(rule.key), seen: 0 });
+  }
+  for (const [frontend, rule] of owners) state.owners.set(frontend, rule);
+  state.globals = renderGlobals(plan);
+  state.skipped = skipped;
+  state.weight = weight;
+  return state;
+}
+
+/** The rules that are in the table. */
+export function* rulesOf(state: TableState): Generator<ServiceRule, void, void> {
+  for (const { admitted } of state.entries.values()) if (admitted !== undefined) yield admitted;
+}
+
+/** The hairpins as elements. */
+export function* hairpinElements(state: TableState): Generator<Element, void, void> {
+  for (const address of state.hairpins.keys()) yield hairpinElement(address);
+}
+
+/** A rule whose plan has changed. */
+export interface Change {
+  readonly key: string;
+  readonly entry: Entry | undefined;
+  /** Undefined: it is gone. */
+  readonly planned: ServiceRule | undefined;
+}
+
+/**
+ * What the plan has changed since the last one, in its order. A map lookup per unchanged rule, as long as it keeps its identity.
+ * Undefined when a key stands twice in it.
+ */
+export function changesOf(state: TableState, plan: RulesPlan): Change[] | undefined {
+  const changes: Change[] = [];
+  const round = ++state.plan;
+  const added = new Set<string>();
+  let kept = 0;
+  for (const rule of plan.rules) {
+    const entry = state.entries.get(rule.key);
+    if (entry === undefined) {
+      if (added.has(rule.key)) return undefined;
+      added.add(rule.key);
+      changes.push({ key: rule.key, entry, planned: rule });
+      continue;
+    }
+    if (entry.seen === round) return undefined;
+    entry.seen = round;
+    kept++;
+    if (entry.planned === rule) continue;
+    if (isDeepStrictEqual(entry.planned, rule)) entry.planned = rule;
+    else changes.push({ key: rule.key, entry, planned: rule });
+  }
+  if (kept < state.entries.size) {
+    for (const [key, entry] of state.entries) {
+      if (entry.seen !== round) changes.push({ key, entry, planned: undefined });
+    }
+  }
+  return changes;
+}
+
+/** What a rule takes of the table's size. */
+export const weightOf = (rule: ServiceRule | undefined): number =>
+  rule === undefined ? 0 : rule.frontends.length * (rule.routable.length + rule.tunnelled + 2);
+
+/** A frontend's place in the table: one rule can have it. */
+export function frontendNames(rule: ServiceRule): string[] {
+  return rule.frontends.map((frontend) => `${spaceOf(rule, frontend).name} ${frontendKey(rule, frontend)}`);
+}
+
+/**
+ * True when these changes need no look at any other rule: nothing is or would be left out, so what is admitted is what is planned.
+ */
+export function isPlain(state: TableState, changes: readonly Change[]): boolean {
+  if (state.skipped.length > 0) return false;
+  let { weight } = state;
+  const changed = new Set(changes.map(({ key }) => key));
+  const taken = new Set<string>();
+  for (const { entry, planned } of changes) {
+    weight += weightOf(planned) - weightOf(entry?.admitted);
+    if (planned === undefined) continue;
+    if (problemOf(planned) !== undefined) return false;
+    for (const name of frontendNames(planned)) {
+      const owner = state.owners.get(name);
+      if (taken.has(name) || (owner !== undefined && !changed.has(owner))) return false;
+      taken.add(name);
+    }
+  }
+  return weight <= LINUX_DEFAULTS.maxElements;
+}
+
+/** What a plan comes to, looked at as a whole. */
+export interface Admission {
+  readonly admitted: ReadonlyMap<string, ServiceRule>;
+  readonly owners: ReadonlyMap<string, string>;
+  readonly skipped: readonly Skipped[];
+  readonly weight: number;
 }
 
 /** One frontend has one owner, the first in the plan's order; the table has a size. */
-function admit(plan: RulesPlan): { rules: Map<string, ServiceRule>; skipped: Skipped[] } {
-  const rules = new Map<string, ServiceRule>();
-  const owners = new Set<string>();
+export function admit(plan: RulesPlan): Admission {
+  const admitted = new Map<string, ServiceRule>();
+  const owners = new Map<string, string>();
   const skipped: Skipped[] = [];
-  let elements = 0;
+  let weight = 0;
   for (const rule of plan.rules) {
-    if (rules.has(rule.key)) {
+    if (admitted.has(rule.key)) {
       skipped.push({ rule: rule.key, reason: 'duplicate-key' });
       continue;
     }
-    const detail = knownProblem(rule);
+    const detail = problemOf(rule);
     if (detail !== undefined) {
       skipped.push({ rule: rule.key, reason: 'invalid', detail });
       continue;
     }
-    const size = rule.frontends.length * (rule.routable.length + rule.tunnelled + 2);
-    if (elements + size > LINUX_DEFAULTS.maxElements) {
+    if (weight + weightOf(rule) > LINUX_DEFAULTS.maxElements) {
       skipped.push({ rule: rule.key, reason: 'too-many-elements' });
       continue;
     }
-    elements += size;
+    weight += weightOf(rule);
     const names = frontendNames(rule);
     const free = rule.frontends.filter((_, i) => {
       const name = names[i] as string;
-      if (!owners.has(name)) return owners.add(name);
+      if (!owners.has(name)) return owners.set(name, rule.key);
       skipped.push({ rule: rule.key, reason: 'frontend-taken', frontend: name });
       return false;
     });
-    rules.set(rule.key, free.length === rule.frontends.length ? rule : { ...rule, frontends: free });
+    admitted.set(rule.key, free.length === rule.frontends.length ? rule : { ...rule, frontends: free });
   }
-  return { rules, skipped };
-}
-
-const problems = new WeakMap<ServiceRule, string | undefined>();
-
-/** Checked once per rule object: unchanged ones cost nothing. */
-function knownProblem(rule: ServiceRule): string | undefined {
-  if (!problems.has(rule)) problems.set(rule, problemOf(rule));
-  return problems.get(rule);
-}
-
-/** Names are kept as long as their rule: a plan of 10,000 unchanged rules must not cost 10,000 string joins per change. */
-const namesOfRule = new WeakMap<ServiceRule, readonly string[]>();
-
-function frontendNames(rule: ServiceRule): readonly string[] {
-  let names = namesOfRule.get(rule);
-  if (names === undefined) {
-    names = rule.frontends.map((frontend) => `${spaceOf(rule, frontend).name} ${frontendKey(rule, frontend)}`);
-    namesOfRule.set(rule, names);
-  }
-  return names;
-}
-
-function compareElements(
-  before: readonly Element[],
-  after: readonly Element[],
-): { removed: Element[]; added: Element[] } {
-  const id = (element: Element) => `${element.set} ${element.key}`;
-  const old = new Map(before.map((element) => [id(element), element]));
-  const added: Element[] = [];
-  const kept = new Set<string>();
-  for (const element of after) {
-    const key = id(element);
-    if (old.get(key)?.value === element.value) kept.add(key);
-    else added.push(element);
-  }
-  return { removed: [...old].flatMap(([key, element]) => (kept.has(key) ? [] : [element])), added };
-}
-
-function recount(
-  current: TableState['shared'],
-  removed: readonly Rendered[],
-  added: readonly Rendered[],
-): { next: TableState['shared']; removed: Element[]; added: Element[] } {
-  const deltas = new Map<string, { element: Element; delta: number }>();
-  const count = (list: readonly Rendered[], by: number) => {
-    for (const element of list.flatMap((one) => one.shared)) {
-      const id = `${element.set} ${element.key}`;
-      deltas.set(id, { element, delta: (deltas.get(id)?.delta ?? 0) + by });
-    }
-  };
-  count(removed, -1);
-  count(added, 1);
-  const result = { removed: [] as Element[], added: [] as Element[] };
-  const changed = [...deltas].filter(([, { delta }]) => delta !== 0);
-  // Most changes leave the addresses of pods as they are, and there may be 100,000 of them.
-  if (changed.length === 0) return { next: current, ...result };
-  const next = new Map(current);
-  for (const [id, { element, delta }] of changed) {
-    const before = current.get(id)?.count ?? 0;
-    const after = before + delta;
-    if (before === 0 && after > 0) result.added.push(element);
-    if (before > 0 && after === 0) result.removed.push(element);
-    if (after === 0) next.delete(id);
-    else next.set(id, { element, count: after });
-  }
-  return { next, ...result };
+  return { admitted, owners, skipped, weight };
 }

@@ -3,11 +3,12 @@ import { LinuxError } from '../errors.ts';
 import { mustRun, type Runner } from '../exec.ts';
 import { LINUX_DEFAULTS } from '../options.ts';
 import { EMPTY_PLAN, type RulesPlan } from '../plan.ts';
+import { type Difference, difference } from './difference.ts';
 import { compareListing, listElements, type Mismatch } from './listing.ts';
 import { type Element, renderRule } from './render.ts';
 import { assertSkeleton, heartbeat, type SkeletonOptions, skeletonOptions } from './skeleton.ts';
-import { type Difference, difference, EMPTY_STATE, isNothing, type Skipped, type TableState } from './state.ts';
-import { changeStatements, rebuildStatements } from './transaction.ts';
+import { hairpinElements, rulesOf, type Skipped, stateOf, type TableState, type Touched } from './state.ts';
+import { changeStatements, isNothing, rebuildStatements } from './transaction.ts';
 
 export interface NftTableOptions extends Partial<SkeletonOptions> {
   readonly runner: Runner;
@@ -26,7 +27,7 @@ export interface NftTableOptions extends Partial<SkeletonOptions> {
 export interface ApplyReport {
   /** `none`: nothing to change. `incremental`: only what differs. `rebuilt`: the whole table was replaced. */
   readonly kind: 'none' | 'incremental' | 'rebuilt';
-  readonly touched: Difference['touched'];
+  readonly touched: readonly Touched[];
   readonly skipped: readonly Skipped[];
   readonly durationMs: number;
 }
@@ -72,21 +73,21 @@ export function createNftTable(options: NftTableOptions): NftTable {
   let plan: RulesPlan = EMPTY_PLAN;
   let unreadable = '[]';
 
-  const load = (statements: readonly string[]) =>
-    mustRun(runner, 'nft', ['-f', '-'], { input: `${statements.join('\n')}\n` });
+  const load = (statements: Iterable<string>) => mustRun(runner, 'nft', ['-f', '-'], { input: lines(statements) });
 
-  const replace = async (full: Difference, reason: string): Promise<'rebuilt'> => {
+  /** Returns what is in the kernel now. */
+  const rebuild = async (reason: string): Promise<TableState> => {
     state = undefined; // unknown until the kernel has taken it
     rebuilds.with(reason).add();
-    await load(rebuildStatements({ ...skeleton, ...timing }, full.change));
-    state = full.next;
-    return 'rebuilt';
+    const next = stateOf(plan);
+    await load(rebuildStatements({ ...skeleton, ...timing }, next));
+    state = next;
+    return next;
   };
-  const rebuild = (reason: string) => replace(difference(EMPTY_STATE, plan), reason);
 
-  const update = async (diff: Difference): Promise<ApplyReport['kind']> => {
+  const update = async (current: TableState, diff: Difference): Promise<ApplyReport['kind']> => {
     if (isNothing(diff.change)) {
-      state = diff.next;
+      diff.commit();
       return 'none';
     }
     state = undefined;
@@ -96,22 +97,32 @@ export function createNftTable(options: NftTableOptions): NftTable {
       if (!(error instanceof LinuxError) || error.code !== 'failed') throw error;
       // Nothing of a failed transaction is kept. Most likely somebody changed our table: replace it as a whole.
       log.warn('nftables refused a change, replacing the table', { table, error: error.message });
-      return rebuild('refused');
+      await rebuild('refused');
+      return 'rebuilt';
     }
-    state = diff.next;
+    diff.commit();
+    state = current;
     return 'incremental';
+  };
+
+  const make = async (): Promise<Omit<ApplyReport, 'durationMs'>> => {
+    if (state !== undefined) {
+      const diff = difference(state, plan);
+      return { kind: await update(state, diff), touched: diff.touched, skipped: diff.skipped };
+    }
+    const made = await rebuild('start');
+    return { kind: 'rebuilt', touched: [...rulesOf(made)].map((after) => ({ after })), skipped: made.skipped };
   };
 
   return {
     async apply(next) {
       const started = clock.now();
-      const old = state;
       plan = next;
-      const diff = difference(old ?? EMPTY_STATE, next);
-      const kind = old === undefined ? await replace(diff, 'start') : await update(diff);
+      const report = await make();
       const durationMs = clock.now() - started;
-      seconds.with(kind).observe(durationMs / 1000);
-      return { kind, touched: diff.touched, skipped: diff.skipped, durationMs };
+      seconds.with(report.kind).observe(durationMs / 1000);
+      log.debug('applied kernel rules', { kind: report.kind, touched: report.touched.length, durationMs });
+      return { ...report, durationMs };
     },
     async beat() {
       if (state === undefined) return false;
@@ -147,9 +158,28 @@ export function createNftTable(options: NftTableOptions): NftTable {
       return state?.elementCount ?? 0;
     },
     get ruleCount() {
-      return state?.rules.size ?? 0;
+      return state === undefined ? 0 : state.entries.size - unadmitted(state);
     },
   };
+}
+
+/** Statements, a line each, in pieces of some size: a write for every statement of a change would be many. */
+function* lines(statements: Iterable<string>): Generator<string, void, void> {
+  let piece = '';
+  for (const statement of statements) {
+    piece += `${statement}\n`;
+    if (piece.length < PIECE_CHARS) continue;
+    yield piece;
+    piece = '';
+  }
+  yield piece;
+}
+
+const PIECE_CHARS = 64 * 1024;
+
+function unadmitted({ entries, skipped }: TableState): number {
+  if (skipped.length === 0) return 0;
+  return [...entries.values()].filter(({ admitted }) => admitted === undefined).length;
 }
 
 /** Deletes a table of family inet, whoever made it. Idempotent. */
@@ -174,12 +204,12 @@ async function compareAll(runner: Runner, table: string, state: TableState): Pro
     if (list === undefined) expected.set(element.set, [element]);
     else list.push(element);
   };
-  for (const rule of state.rules.values()) for (const element of renderRule(rule).elements) put(element);
+  for (const rule of rulesOf(state)) for (const element of renderRule(rule).elements) put(element);
   for (const element of state.globals) put(element);
-  for (const { element } of state.shared.values()) put(element);
+  for (const element of hairpinElements(state)) put(element);
   const mismatches: Mismatch[] = [];
   for (const [set, elements] of expected) {
-    if (set.endsWith('_slots') && elements.length > LINUX_DEFAULTS.maxVerifiedElements) continue;
+    if (elements.length > LINUX_DEFAULTS.maxVerifiedElements) continue;
     const kind = /_(live|kernel|slots)$/.test(set) ? 'map' : 'set';
     // A set that is gone altogether is as different as can be.
     const listed = await listElements(runner, table, kind, set).catch((error: unknown) => {

@@ -1,6 +1,7 @@
 import { LINUX_DEFAULTS } from '../options.ts';
-import type { Element, Rendered } from './render.ts';
+import { type Element, hairpinsOf, type Rendered, renderRule } from './render.ts';
 import { assertSkeleton, declarations, heartbeat, type SkeletonOptions } from './skeleton.ts';
+import { hairpinElements, rulesOf, type TableState } from './state.ts';
 
 /** Statements of one change, gathered in any order and emitted in the one order that nft accepts. */
 export interface Change {
@@ -15,20 +16,29 @@ export interface Change {
 /** Groups elements by set and cuts them into statements that nft parses quickly. */
 export function elementStatements(verb: 'add' | 'delete', table: string, elements: Iterable<Element>): string[] {
   const bySet = new Map<string, string[]>();
+  const statements: string[] = [];
+  const cut = (set: string, list: string[]) => {
+    if (list.length > 0) statements.push(`${verb} element inet ${table} ${set} { ${list.splice(0).join(', ')} }`);
+  };
   for (const element of elements) {
     const text = verb === 'add' && element.value !== '' ? `${element.key} : ${element.value}` : element.key;
-    const list = bySet.get(element.set);
-    if (list === undefined) bySet.set(element.set, [text]);
-    else list.push(text);
+    const list = bySet.get(element.set) ?? [];
+    if (list.push(text) === 1) bySet.set(element.set, list);
+    if (list.length >= LINUX_DEFAULTS.elementsPerStatement) cut(element.set, list);
   }
-  const statements: string[] = [];
-  const size = LINUX_DEFAULTS.elementsPerStatement;
-  for (const [set, list] of bySet) {
-    for (let i = 0; i < list.length; i += size) {
-      statements.push(`${verb} element inet ${table} ${set} { ${list.slice(i, i + size).join(', ')} }`);
-    }
-  }
+  for (const [set, list] of bySet) cut(set, list);
   return statements;
+}
+
+/** True when there is nothing to do. */
+export function isNothing(change: Change): boolean {
+  return (
+    change.removedElements.length === 0 &&
+    change.addedElements.length === 0 &&
+    change.newPicks.size === 0 &&
+    change.removed.every((one) => one.chains.length === 0) &&
+    change.added.every((one) => one.chains.length === 0)
+  );
 }
 
 interface Named<T> {
@@ -84,16 +94,49 @@ export interface RebuildOptions extends SkeletonOptions {
   readonly staleAfterSeconds: number | undefined;
 }
 
+/** Rules rendered at once: what they need in memory is given back before the next are. */
+const RULES_PER_PART = 500;
+
+/**
+ * The statements that make a table from nothing, part by part: for 100,000 endpoints they are 7 MB of text. Counts into the state what it
+ * makes.
+ */
+export function* loadStatements(table: string, state: TableState): Generator<string, void, void> {
+  const part: Rendered[] = [];
+  const flush = () => {
+    const newPicks = new Map<string, string>();
+    for (const { picks } of part)
+      for (const { name, rule } of picks) if (!state.picks.has(name)) newPicks.set(name, rule);
+    for (const name of newPicks.keys()) state.picks.add(name);
+    const addedElements = part.flatMap((one) => one.elements);
+    state.elementCount += addedElements.length;
+    return changeStatements(table, {
+      removed: [],
+      added: part.splice(0),
+      removedElements: [],
+      addedElements,
+      newPicks,
+    });
+  };
+  for (const rule of rulesOf(state)) {
+    part.push(renderRule(rule));
+    for (const address of hairpinsOf(rule)) state.hairpins.set(address, (state.hairpins.get(address) ?? 0) + 1);
+    if (part.length >= RULES_PER_PART) yield* flush();
+  }
+  yield* flush();
+  yield* elementStatements('add', table, state.globals);
+  yield* elementStatements('add', table, hairpinElements(state));
+  state.elementCount += state.globals.length + state.hairpins.size;
+}
+
 /** The statements that replace whatever is in our table, of any version, by this state. One transaction: no gap. */
-export function rebuildStatements(options: RebuildOptions, change: Change): string[] {
+export function* rebuildStatements(options: RebuildOptions, state: TableState): Generator<string, void, void> {
   const t = `inet ${options.table}`;
-  return [
-    `add table ${t}`,
-    `delete table ${t}`,
-    `add table ${t}`,
-    ...declarations().map(([kind, name, body]) => `add ${kind} ${t} ${name} { ${body} }`),
-    ...assertSkeleton(options),
-    ...changeStatements(options.table, change),
-    ...heartbeat(options.table, options.agentTimeoutSeconds, options.staleAfterSeconds),
-  ];
+  yield `add table ${t}`;
+  yield `delete table ${t}`;
+  yield `add table ${t}`;
+  yield* declarations().map(([kind, name, body]) => `add ${kind} ${t} ${name} { ${body} }`);
+  yield* assertSkeleton(options);
+  yield* loadStatements(options.table, state);
+  yield* heartbeat(options.table, options.agentTimeoutSeconds, options.staleAfterSeconds);
 }
