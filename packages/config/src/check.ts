@@ -1,5 +1,5 @@
 import type { ConfigProblem } from './errors.ts';
-import type { Field, ListField, NumberField, ObjectListField, RecordField, Section } from './fields.ts';
+import type { Field, Leaf, ListField, NumberField, ObjectListField, RecordField, Section } from './fields.ts';
 import type { TextFormat } from './formats.ts';
 import { MAX_ITEMS, MAX_REPORTED, MAX_SHOWN_CHARS } from './options.ts';
 import { suggest } from './suggest.ts';
@@ -27,6 +27,12 @@ export class Checker {
   /** The value of one field; its default where nothing, or null, or something wrong is given. */
   read(field: Field, tree: Tree | undefined, path: string): unknown {
     if (field.kind === 'section') return this.#section(field, tree, path);
+    const value = this.#leaf(field, tree, path);
+    if (field.unused !== undefined && value !== field.default) this.warn(path, `has no effect: ${field.unused}`);
+    return value;
+  }
+
+  #leaf(field: Leaf, tree: Tree | undefined, path: string): unknown {
     if (tree === undefined || isNull(tree)) return field.default;
     switch (field.kind) {
       case 'boolean':

@@ -11,17 +11,18 @@ describe('differences of two configurations', () => {
     );
   });
 
-  it('tell for each key whether it can be taken over live', () => {
+  it('tell for each key what it needs', () => {
     const before = agent('');
     const after = agent(`commonConfig: {logLevel: debug, dataDir: /x}
 modules:
-  edgeDNS: {listenPort: 5353, stubDomains: {a.b: 1.1.1.1}}
+  edgeDNS: {enable: true, listenPort: 5353, stubDomains: {a.b: 1.1.1.1}}
   edgeTunnel: {relayNodes: [{nodeName: a, advertiseAddress: [1.1.1.1]}]}`);
     expect(diffConfig(before, after)).toEqual([
       { path: 'commonConfig.dataDir', apply: 'process' },
       { path: 'commonConfig.logLevel', apply: 'live' },
+      { path: 'modules.edgeDNS.enable', apply: 'process', module: 'edgeDNS' },
       { path: 'modules.edgeDNS.listenPort', apply: 'module', module: 'edgeDNS' },
-      { path: 'modules.edgeDNS.stubDomains', apply: 'live', module: 'edgeDNS' },
+      { path: 'modules.edgeDNS.stubDomains', apply: 'module', module: 'edgeDNS' },
       { path: 'modules.edgeTunnel.relayNodes', apply: 'live', module: 'edgeTunnel' },
     ]);
   });
@@ -29,6 +30,8 @@ modules:
   it('another kind needs a new process; servers are compared too', () => {
     expect(diffConfig(agent(''), agent('kind: EdgeMeshGateway'))).toEqual([{ path: 'kind', apply: 'process' }]);
     const changed = parseServerConfig('relay: {maxCircuits: 5}').config;
-    expect(diffConfig(parseServerConfig('').config, changed)).toEqual([{ path: 'relay.maxCircuits', apply: 'live' }]);
+    expect(diffConfig(parseServerConfig('').config, changed)).toEqual([
+      { path: 'relay.maxCircuits', apply: 'process' },
+    ]);
   });
 });

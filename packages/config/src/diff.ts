@@ -1,16 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { Section } from './fields.ts';
+import type { ApplyKind, Leaf, Section } from './fields.ts';
 import { type AgentConfig, KINDS, type ServerConfig } from './schema/kinds.ts';
 import { joinPath } from './tree.ts';
-
-/**
- * | apply | what the change needs |
- * | --- | --- |
- * | `live` | the running module takes the new value over |
- * | `module` | the module named in `module` starts anew |
- * | `process` | the agent or server starts anew |
- */
-export type ApplyKind = 'live' | 'module' | 'process';
 
 /** One key whose value differs. Lists and records differ as a whole. */
 export interface ConfigChange {
@@ -33,12 +24,15 @@ function compare(section: Section, before: object, after: object, path: string, 
     const [a, b] = [(before as Record<string, unknown>)[key], (after as Record<string, unknown>)[key]];
     const here = joinPath(path, key);
     if (field.kind === 'section') compare(field, a as object, b as object, here, changes);
-    else if (!isDeepStrictEqual(a, b)) changes.push(changeAt(here, field.live === true));
+    else if (!isDeepStrictEqual(a, b)) changes.push(changeAt(here, field));
   }
 }
 
-function changeAt(path: string, live: boolean): ConfigChange {
-  const module = /^modules\.([^.]+)\./.exec(path)?.[1];
-  if (module === undefined) return { path, apply: live ? 'live' : 'process' };
-  return { path, apply: live ? 'live' : 'module', module };
+function changeAt(path: string, { apply }: Leaf): ConfigChange {
+  const module = moduleOf(path);
+  if (module === undefined) return { path, apply: apply ?? 'process' };
+  return { path, apply: apply ?? 'module', module };
 }
+
+/** The module that a key belongs to. */
+export const moduleOf = (path: string): string | undefined => /^modules\.([^.]+)\./.exec(path)?.[1];

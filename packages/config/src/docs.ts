@@ -1,3 +1,4 @@
+import { moduleOf } from './diff.ts';
 import type { Leaf } from './fields.ts';
 import { defaultText } from './render.ts';
 import { type ConfigKind, KINDS } from './schema/kinds.ts';
@@ -23,18 +24,25 @@ function table(title: string, kinds: readonly [ConfigKind, ...ConfigKind[]]): st
   const versions = kinds.map((kind) => `\`${kind}\` has apiVersion \`${KINDS[kind].apiVersion}\``).join(', ');
   const rows = schemaRows(KINDS[kinds[0]].schema).map(
     ({ path, field }) =>
-      `| ${[`\`${path}\``, typeText(field), `\`${defaultText(field)}\``, field.unit ?? '', field.live ? 'yes' : '', field.description].map(cell).join(' | ')} |`,
+      `| ${[`\`${path}\``, typeText(field), `\`${defaultText(field)}\``, field.unit ?? '', changeText(path, field), field.description].map(cell).join(' | ')} |`,
   );
   return [
     `## ${title}`,
     '',
     `${versions}.`,
     '',
-    '| key | type and range | default | unit | live | meaning |',
+    '| key | type and range | default | unit | a change | meaning |',
     '| --- | --- | --- | --- | --- | --- |',
     ...rows,
     '',
   ].join('\n');
+}
+
+/** What a change of the key needs. */
+function changeText(path: string, { apply, unused }: Leaf): string {
+  if (unused !== undefined) return 'no effect';
+  const needed = apply ?? (moduleOf(path) === undefined ? 'process' : 'module');
+  return { live: 'live', module: 'module', process: 'restart' }[needed];
 }
 
 function cell(text: string): string {

@@ -6,9 +6,20 @@ export interface FieldMeta {
   readonly description: string;
   /** Unit of a number: `s`, `bytes/s`, ... */
   readonly unit?: string;
-  /** True: a running agent takes the new value over; else its module (or the agent) restarts. */
-  readonly live?: boolean;
+  /** What a change needs. Default: a key of `modules.X` starts that module anew, any other one the process. */
+  readonly apply?: ApplyKind;
+  /** The key is accepted for compatibility alone; why. Told at the start where its value is not the default. */
+  readonly unused?: string;
 }
+
+/**
+ * | apply | what a change needs |
+ * | --- | --- |
+ * | `live` | the running module takes the new value over |
+ * | `module` | its module starts anew |
+ * | `process` | the agent or server starts anew |
+ */
+export type ApplyKind = 'live' | 'module' | 'process';
 
 export interface BooleanField extends FieldMeta {
   readonly kind: 'boolean';
@@ -125,7 +136,8 @@ export const decimal = (
 ): NumberField => ({ kind: 'number', default: value, min, max, description, ...options });
 
 /** A port to listen on; 0 lets the system choose. */
-export const port = (value: number, description: string): NumberField => integer(value, [0, 65_535], description);
+export const port = (value: number, description: string, options: Options = {}): NumberField =>
+  integer(value, [0, 65_535], description, options);
 
 export const choice = <const C extends string>(
   value: NoInfer<C>,

@@ -1,11 +1,13 @@
-export type { ApplyKind, ConfigChange } from './diff.ts';
+export type { ConfigChange } from './diff.ts';
 export { diffConfig } from './diff.ts';
 export type { ConfigErrorCode, ConfigProblem } from './errors.ts';
 export { ConfigError, formatProblem } from './errors.ts';
+export type { ApplyKind } from './fields.ts';
 export { readConfigFile } from './file.ts';
 export { splitHostPort } from './formats.ts';
 export type { ParseAgentOptions, Parsed, ParseServerOptions } from './parse.ts';
 export { parseAgentConfig, parseServerConfig } from './parse.ts';
+export { isProfiledByAdmin } from './relations.ts';
 export { renderDefaultConfig, renderMinConfig } from './render.ts';
 export type { AgentConfig, AgentKind, ConfigKind, ServerConfig } from './schema/kinds.ts';
 export type { ConfigWatch, WatchConfigOptions } from './watch.ts';

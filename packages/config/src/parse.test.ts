@@ -37,7 +37,10 @@ describe('files of the original', () => {
       { nodeName: 'ke-edge1', advertiseAddress: ['2.2.2.2', '3.3.3.3'] },
     ]);
     expect(config.modules.edgeTunnel.maxCandidates).toBe(5);
-    expect(warnings.map(({ path }) => path)).toEqual(['modules.edgeTunnel.enableIpfsLog']);
+    expect(warnings.map(({ path }) => path)).toEqual([
+      'modules.edgeTunnel.maxCandidates',
+      'modules.edgeTunnel.enableIpfsLog',
+    ]);
   });
 
   it('the key that the Helm chart renders twice is a warning, as its values are the same', () => {

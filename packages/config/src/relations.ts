@@ -11,6 +11,7 @@ export function checkAgentRelations(config: AgentConfig, tree: Tree, checker: Ch
   checkTunnel(config, checker);
   checkPorts(config, checker);
   checkAdmin(commonConfig.adminListen, 'commonConfig.adminListen', checker);
+  checkProfiling(commonConfig.pprofConfig, checker);
   const { cloudCIDR, edgeCIDR } = modules.edgeCNI.meshCIDRConfig;
   if (modules.edgeCNI.enable && cloudCIDR.length + edgeCIDR.length === 0) {
     checker.warn('modules.edgeCNI.meshCIDRConfig', 'no range is given, so the podCIDRs of every node count');
@@ -41,12 +42,25 @@ function checkTunnel({ modules }: AgentConfig, checker: Checker): void {
   }
 }
 
+/** True when the profiling endpoint is that of health and metrics, as in charts of the original: one listener serves both. */
+export function isProfiledByAdmin({ adminListen, pprofConfig }: AgentConfig['commonConfig']): boolean {
+  const admin = splitHostPort(adminListen);
+  const { enableProfiling, profilingAddress, profilingPort } = pprofConfig;
+  return enableProfiling && admin?.port === profilingPort && admin.host === profilingAddress;
+}
+
 /** Two listeners of this configuration on one port of overlapping addresses: the second would fail at start. */
 function checkPorts({ modules, commonConfig }: AgentConfig, checker: Checker): void {
   const { edgeTunnel, edgeProxy, edgeDNS } = modules;
+  const { pprofConfig: pprof } = commonConfig;
   const admin = splitHostPort(commonConfig.adminListen)?.port ?? 0;
   const listeners: readonly (readonly [string, number, boolean])[] = [
     ['commonConfig.adminListen', admin, true],
+    [
+      'commonConfig.pprofConfig.profilingPort',
+      pprof.profilingPort,
+      pprof.enableProfiling && !isProfiledByAdmin(commonConfig),
+    ],
     ['modules.edgeDNS.listenPort', edgeDNS.listenPort, edgeDNS.enable],
     [
       'modules.edgeProxy.socks5Proxy.listenPort',
@@ -74,6 +88,15 @@ function checkAdmin(listen: string, path: string, checker: Checker): void {
   const host = splitHostPort(listen)?.host;
   if (host === undefined || host === 'localhost' || host === '::1' || host.startsWith('127.')) return;
   checker.warn(path, `${listen} is not on loopback: status and metrics are readable from the network`);
+}
+
+function checkProfiling(pprof: AgentConfig['commonConfig']['pprofConfig'], checker: Checker): void {
+  const { enableProfiling, profilingAddress: host } = pprof;
+  if (!enableProfiling || host === '::1' || host.startsWith('127.')) return;
+  checker.warn(
+    'commonConfig.pprofConfig.profilingAddress',
+    `${host} is not on loopback: heap snapshots hold every secret of this process, and anybody may take them`,
+  );
 }
 
 /** The default of metaServer follows from requireAuthorization, as in the original. */

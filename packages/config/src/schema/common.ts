@@ -10,12 +10,12 @@ export const processFields = {
   adminListen: text('127.0.0.1:10551', listenAddress, 'Health, status and metrics over HTTP. Empty: off.', {
     mayBeEmpty: true,
   }),
-  logLevel: choice('info', LOG_LEVELS, 'Least level that is logged.', { live: true }),
+  logLevel: choice('info', LOG_LEVELS, 'Least level that is logged.'),
   logFormat: choice('text', LOG_FORMATS, 'Log lines for people (text) or for machines (json).'),
 };
 
 export const pprofSection = section('Profiling endpoint.', {
-  enableProfiling: flag(false, 'Serve heap snapshots and CPU profiles.'),
+  enableProfiling: flag(false, 'Serve heap snapshots (/debug/heap) and CPU profiles (/debug/cpu).'),
   profilingAddress: text(
     '127.0.0.1',
     ipAddress,
@@ -41,6 +41,7 @@ export const commonSection = section(
     ),
     pprofConfig: pprofSection,
     ...processFields,
+    logLevel: { ...processFields.logLevel, apply: 'live' },
     nodeName: text(
       '',
       nodeName,

@@ -6,32 +6,30 @@ const OWN = 'is set by EdgeMesh itself and has no effect here';
 export const dnsSection = section(
   'Answers names of Services on the node.',
   {
-    enable: flag(false, 'Run the DNS server.'),
+    enable: flag(false, 'Run the DNS server.', { apply: 'process' }),
     listenPort: port(53, 'Port of the DNS server, UDP and TCP.'),
     listenAddress: list(ipAddress, 'Addresses to listen on. Empty: bridgeDeviceIP.'),
-    upstreamServers: list(dnsServer, "Servers for every other name. Empty: the node's resolv.conf.", { live: true }),
+    upstreamServers: list(dnsServer, "Servers for every other name. Empty: the node's resolv.conf."),
     stubDomains: record(
       domainName,
       dnsServer,
       'Domains with name servers of their own: { example.org: [192.0.2.53] }.',
-      {
-        live: true,
-      },
     ),
     cacheDNS: section('Node-local cache in front of the cluster DNS.', {
       enable: flag(false, 'Cache answers of the cluster DNS.'),
       autoDetect: flag(true, 'Find the cluster DNS by its Service (kube-dns in kube-system).'),
-      upstreamServers: list(dnsServer, 'Addresses of the cluster DNS, besides what is detected.', { live: true }),
-      cacheTTL: integer(30, [0, 86_400], 'Longest time an answer is kept.', { unit: 's', live: true }),
+      upstreamServers: list(dnsServer, 'Addresses of the cluster DNS, besides what is detected.'),
+      cacheTTL: integer(30, [0, 86_400], 'Longest time an answer is kept.', { unit: 's' }),
     }),
   },
   { listenInterface: OWN, kubeAPIConfig: OWN },
 );
 
+const NO_RING = { unused: 'keys are spread by rendezvous hashing, more evenly than by any ring' };
 const consistentHash = section('Accepted without effect: hashing (rendezvous) has no ring to tune.', {
-  partitionCount: integer(100, [1, 100_000], 'Partitions of the ring.'),
-  replicationFactor: integer(10, [1, 10_000], 'Places of each endpoint on the ring.'),
-  load: decimal(1.25, [1, 100], 'Most load of one endpoint, as a multiple of the average.'),
+  partitionCount: integer(100, [1, 100_000], 'Partitions of the ring.', NO_RING),
+  replicationFactor: integer(10, [1, 10_000], 'Places of each endpoint on the ring.', NO_RING),
+  load: decimal(1.25, [1, 100], 'Most load of one endpoint, as a multiple of the average.', NO_RING),
 });
 
 export const loadBalancerSection = section(
@@ -43,21 +41,24 @@ export const loadBalancerSection = section(
 export const proxySection = section(
   'Carries traffic of Services.',
   {
-    enable: flag(false, 'Run the Service proxy.'),
+    enable: flag(false, 'Run the Service proxy.', { apply: 'process' }),
     serviceFilterMode: choice(
       'FilterIfLabelExists',
       ['FilterIfLabelExists', 'FilterIfLabelDoesNotExists'],
       'Which Services are left alone: those with the label service-proxy-name, or those without it.',
+      { apply: 'process' },
     ),
     listeners: choice(
       'auto',
       ['auto', 'kernel', 'loopback'],
       'How traffic gets in: kernel rules (nftables, root), listeners on loopback, or the best that works.',
+      { apply: 'process' },
     ),
     directRouting: choice(
       'auto',
       ['auto', 'off'],
       'Leave endpoints of other nodes to the kernel where it has a route to them by way of that node; off: the tunnel.',
+      { apply: 'process' },
     ),
     onlyWhereNeeded: flag(
       false,
@@ -67,7 +68,7 @@ export const proxySection = section(
       0,
       [0, 86_400],
       'Rules of an agent that is dead end after this time, so that kube-proxy takes over. 0: they keep serving what they can.',
-      { unit: 's' },
+      { unit: 's', apply: 'process' },
     ),
     locality: choice(
       'asked',
@@ -78,11 +79,15 @@ export const proxySection = section(
       unit: 's',
     }),
     virtualAddresses: section('Addresses of this node for endpoints of headless Services behind the tunnel.', {
-      enable: flag(true, 'Give them out by DNS, so that headless Services and StatefulSets work across networks.'),
-      cidr: text('240.96.0.0/16', cidr, 'Range that they are taken from. It must not be in use anywhere near.'),
+      enable: flag(true, 'Give them out by DNS, so that headless Services and StatefulSets work across networks.', {
+        apply: 'process',
+      }),
+      cidr: text('240.96.0.0/16', cidr, 'Range that they are taken from. It must not be in use anywhere near.', {
+        apply: 'process',
+      }),
     }),
     healthChecks: section('Active checks of endpoints. Annotations of a Service override every value but the limits.', {
-      enable: flag(true, 'Check endpoints of Services that ask for it, or of all.'),
+      enable: flag(true, 'Check endpoints of Services that ask for it, or of all.', { apply: 'process' }),
       kind: choice(
         'none',
         ['none', 'tcp', 'http'],
@@ -105,7 +110,7 @@ export const proxySection = section(
     socks5Proxy: section(
       'SOCKS5 proxy that reaches other nodes by name, for ssh.',
       {
-        enable: flag(false, 'Run the SOCKS5 proxy.'),
+        enable: flag(false, 'Run the SOCKS5 proxy.', { apply: 'process' }),
         listenPort: port(10_800, 'Port of the SOCKS5 proxy.'),
         sshPort: integer(
           22,
@@ -125,7 +130,7 @@ export const proxySection = section(
 );
 
 export const gatewaySection = section('Lets traffic from outside in, by Gateway and route objects.', {
-  enable: flag(false, 'Run the gateway.'),
+  enable: flag(false, 'Run the gateway.', { apply: 'process' }),
   nic: commaList(interfaceName, 'Interfaces to listen on, with commas. "*": all but lo and our own.'),
   includeIP: commaList(ipRange, 'Addresses and ranges to listen on, with commas. "*": all.'),
   excludeIP: commaList(ipRange, 'Addresses and ranges not to listen on, with commas. "*": none is excluded.'),

@@ -36,7 +36,7 @@ export const serverSchema = section(
   'A server.',
   {
     listen: text('0.0.0.0:20006', listenAddress, 'Where agents connect.'),
-    advertiseAddress: list(peerAddress, 'Where agents reach this server from outside.', { live: true }),
+    advertiseAddress: list(peerAddress, 'Where agents reach this server from outside.'),
     ...processFields,
     psk: pskSection,
     rendezvous: rendezvousField,

@@ -3,6 +3,8 @@ import { anyText, apiServer, filePath, httpUrl } from '../formats.ts';
 
 const OWN = 'is found out by EdgeMesh itself and has no effect here';
 
+const NO_LIMIT = 'one list and one watch per kind are all that is asked, with growing pauses after failures';
+
 const MAY_BE_EMPTY = { mayBeEmpty: true };
 
 const security = section('How metaServer is trusted (KubeEdge 1.12 and later).', {
@@ -45,8 +47,8 @@ export const kubeApiSection = section(
       'Accepted for compatibility; JSON is spoken whatever it says.',
       MAY_BE_EMPTY,
     ),
-    qps: integer(100, [1, 100_000], 'Requests to the API server, on average.', { unit: '1/s' }),
-    burst: integer(200, [1, 100_000], 'Requests to the API server at once.'),
+    qps: integer(100, [1, 100_000], 'Requests to the API server, on average.', { unit: '1/s', unused: NO_LIMIT }),
+    burst: integer(200, [1, 100_000], 'Requests to the API server at once.', { unused: NO_LIMIT }),
     kubeConfig: text('', filePath, 'Kubeconfig file; set, the agent talks to the API server it names.'),
     metaServer: section("KubeEdge's API on the edge node.", {
       server: text(
@@ -56,7 +58,9 @@ export const kubeApiSection = section(
       ),
       security,
     }),
-    deleteKubeConfig: flag(false, 'Delete the kubeconfig file once it has been read.'),
+    deleteKubeConfig: flag(false, 'Delete the kubeconfig file once it has been read.', {
+      unused: 'the file stays',
+    }),
   },
   { mode: OWN },
 );

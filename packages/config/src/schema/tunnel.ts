@@ -7,27 +7,22 @@ const OWN = 'is set by EdgeMesh itself and has no effect here';
 export const relayLimitsSection = section(
   'What this process relays for others. A refusal names the limit that was hit.',
   {
-    maxReservations: integer(4096, [0, 1_000_000], 'Nodes that may wait here to be reached.', { live: true }),
-    maxCircuits: integer(4096, [0, 1_000_000], 'Relayed connections at once; each takes two open files.', {
-      live: true,
-    }),
-    maxCircuitsPerPeer: integer(256, [0, 1_000_000], 'Relayed connections of one node at once.', { live: true }),
+    maxReservations: integer(4096, [0, 1_000_000], 'Nodes that may wait here to be reached.'),
+    maxCircuits: integer(4096, [0, 1_000_000], 'Relayed connections at once; each takes two open files.'),
+    maxCircuitsPerPeer: integer(256, [0, 1_000_000], 'Relayed connections of one node at once.'),
     bandwidthPerPeer: integer(
       0,
       [0, 1_000_000_000_000],
       'Bytes relayed for one node, each direction. 0: not limited.',
       {
         unit: 'bytes/s',
-        live: true,
       },
     ),
     bandwidth: integer(0, [0, 1_000_000_000_000], 'Bytes relayed for all nodes together. 0: not limited.', {
       unit: 'bytes/s',
-      live: true,
     }),
     idleTimeout: integer(300, [1, 86_400], 'A relayed connection without bytes is closed after this time.', {
       unit: 's',
-      live: true,
     }),
   },
 );
@@ -42,11 +37,11 @@ export const rendezvousField = text(
   anyText,
   'Name of the mesh; nodes with another one are not seen.',
 );
-export const staticPeersField = list(peerAddress, 'Peers to connect to without being told of them.', { live: true });
-const streams = (value: number, description: string) => integer(value, [1, 10_000_000], description, { live: true });
+export const staticPeersField = list(peerAddress, 'Peers to connect to without being told of them.');
+const streams = (value: number, description: string) => integer(value, [1, 10_000_000], description);
 
 const limitSection = section('Most streams through the tunnel.', {
-  enable: flag(true, 'Apply these limits.', { live: true }),
+  enable: flag(true, 'Apply these limits.'),
   tunnelBaseStreamIn: streams(10_240, 'Streams from all peers.'),
   tunnelBaseStreamOut: streams(10_240, 'Streams to all peers.'),
   tunnelPeerBaseStreamIn: streams(1024, 'Streams from one peer.'),
@@ -61,7 +56,7 @@ const relayNode = section('A node that relays.', {
 export const tunnelSection = section(
   'Connects nodes with each other across networks.',
   {
-    enable: flag(false, 'Run the tunnel.'),
+    enable: flag(false, 'Run the tunnel.', { apply: 'process' }),
     listenPort: port(20_006, 'Port for other nodes, and for relaying on relay nodes.'),
     listenAddress: list(ipAddress, 'Addresses to listen on. Empty: all, IPv4 and IPv6.'),
     transport: choice(
@@ -70,22 +65,35 @@ export const tunnelSection = section(
       'Transport of the tunnel; ws and quic are accepted, and tcp is used.',
     ),
     rendezvous: rendezvousField,
-    advertiseAddress: list(peerAddress, 'Where others reach this node, besides what it finds out.', { live: true }),
-    relayNodes: objects(relayNode, ['nodeName'], 'Nodes that relay for others.', { live: true }),
+    advertiseAddress: list(peerAddress, 'Where others reach this node, besides what it finds out.'),
+    relayNodes: objects(relayNode, ['nodeName'], 'Nodes that relay for others.', { apply: 'live' }),
     staticPeers: staticPeersField,
     mdns: flag(true, 'Find nodes of the same LAN by multicast.'),
-    holePunch: choice('auto', ['auto', 'off'], 'Try to connect directly through NATs.', { live: true }),
-    maxCandidates: integer(15, [1, 1000], 'Relays kept in mind.'),
-    heartbeatPeriod: integer(120, [1, 86_400], 'Time between checks of the connections to relays.', { unit: 's' }),
-    finderPeriod: integer(60, [1, 86_400], 'Time between searches for relays.', { unit: 's' }),
+    holePunch: choice('auto', ['auto', 'off'], 'Try to connect directly through NATs.'),
+    portMapping: choice(
+      'auto',
+      ['auto', 'off'],
+      'Have the router of the site pass on the port, by PCP, NAT-PMP or UPnP, where it offers that.',
+    ),
+    maxCandidates: integer(15, [1, 1000], 'Relays kept in mind.', {
+      unused: 'all relays of relayNodes are kept in mind',
+    }),
+    heartbeatPeriod: integer(120, [1, 86_400], 'Time between checks of the connections to relays.', {
+      unit: 's',
+      unused: 'connections are watched all the time',
+    }),
+    finderPeriod: integer(60, [1, 86_400], 'Time between searches for relays.', {
+      unit: 's',
+      unused: 'relays are those of relayNodes, and lost ones are called again at once',
+    }),
     psk: pskSection,
     tunnelLimitConfig: limitSection,
     relay: relayLimitsSection,
     listenInterfaces: commaList(interfaceName, 'Interfaces whose addresses are announced, with commas. "*": all.'),
     extraFilteredInterfaces: commaList(interfaceName, 'Interfaces whose addresses are never announced, with commas.'),
     metricConfig: section('Metrics on a port of their own, reachable from outside.', {
-      enable: flag(false, 'Serve metrics there too.'),
-      port: port(9999, 'Port of these metrics.'),
+      enable: flag(false, 'Serve metrics there too.', { apply: 'process' }),
+      port: port(9999, 'Port of these metrics.', { apply: 'process' }),
     }),
   },
   {
@@ -100,7 +108,7 @@ export const tunnelSection = section(
 export const cniSection = section(
   'Pod network across nodes.',
   {
-    enable: flag(false, 'Carry packets between pods of different networks.'),
+    enable: flag(false, 'Carry packets between pods of different networks.', { apply: 'process' }),
     meshCIDRConfig: section('Which pod addresses are where.', {
       cloudCIDR: list(cidr, 'Pod ranges of cloud nodes.'),
       edgeCIDR: list(cidr, 'Pod ranges of edge nodes.'),
