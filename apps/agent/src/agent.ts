@@ -18,7 +18,7 @@ import { isKernelMode } from './modules/kernel.ts';
 import { MODULES, STOP_ORDER } from './modules/list.ts';
 import { relaysFor } from './modules/tunnel.ts';
 import { createReachability, type Reachability } from './reachability.ts';
-import { planReload } from './reload.ts';
+import { planRelays, planReload } from './reload.ts';
 import { type AgentStatus, readStatus } from './status.ts';
 import { startVirtualServices } from './virtual/start-virtual.ts';
 import type { VirtualServices } from './virtual/virtual-services.ts';
@@ -163,11 +163,13 @@ class MeshAgent implements Agent {
     const changes = diffConfig(this.#config, config);
     if (changes.length === 0) return;
     const { log, nodeName } = this.#options;
+    const { restart, later } = planReload(changes, MODULES);
+    const relays = planRelays(this.#config, config, nodeName);
     this.#config = config;
-    const { relays, restart, later } = planReload(changes, MODULES);
     log.info('configuration changed', { changes: changes.map(({ path }) => path), needsRestartOfAgent: later });
-    if (relays) this.#parts.tunnel?.control.setRelays(relaysFor(config.modules.edgeTunnel, nodeName));
-    for (const module of restart) this.#modules.get(module)?.restart('the configuration changed');
+    if (relays === 'others') this.#parts.tunnel?.control.setRelays(relaysFor(config.modules.edgeTunnel, nodeName));
+    for (const module of relays === 'own' ? new Set([...restart, 'tunnel']) : restart)
+      this.#modules.get(module)?.restart('the configuration changed');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -74,12 +74,15 @@ export interface AgentRoom {
   describe(name: string, read: () => unknown): void;
 }
 
+/** `edgeProxy`, or a part of it such as `edgeProxy.socks5Proxy`. */
+export type ModulePath = keyof AgentConfig['modules'] | `${keyof AgentConfig['modules']}.${string}`;
+
 /** One module of the agent. It starts, fails and is retried on its own; none can stop the others. */
 export interface AgentModule {
   /** As in status and logs. */
   readonly name: string;
-  /** Section of the configuration whose changes start it anew. */
-  readonly section?: keyof AgentConfig['modules'];
+  /** Path under `modules` whose changes start it anew; of several modules, the one with the longest path takes a change. */
+  readonly section?: ModulePath;
   /** False: readiness does not wait for it. Default true. */
   readonly critical?: boolean;
   isWanted(config: AgentConfig, kernelMode: boolean): boolean;

@@ -89,7 +89,10 @@ async function run(command: Extract<Command, { kind: 'run' }>, env: Environment)
   await using agent = await createAgent({ config, nodeName, env, log, metrics });
   await using _watch = await watchConfigFile(
     command.configFile,
-    ({ config: next }: ReturnType<typeof parse>) => agent.reload(next),
+    ({ config: next }: ReturnType<typeof parse>) => {
+      log.setLevel(next.commonConfig.logLevel);
+      agent.reload(next);
+    },
     {
       parse: (changed) => parse(changed, env),
       currentText: text,

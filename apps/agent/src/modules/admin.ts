@@ -1,4 +1,4 @@
-import { splitHostPort } from '@edgemesh/config';
+import { isProfiledByAdmin, splitHostPort } from '@edgemesh/config';
 import { createAdminServer } from '@edgemesh/telemetry';
 import type { AgentModule } from '../context.ts';
 import { diagnosisRoutes } from '../diagnosis/routes.ts';
@@ -15,6 +15,7 @@ export const adminModule: AgentModule = {
     return createAdminServer({
       ...room.telemetry,
       listen,
+      profiling: isProfiledByAdmin(config.commonConfig),
       status: () => room.status(),
       routes: diagnosisRoutes(room),
       log,

@@ -17,8 +17,6 @@ import type { ClusterAccess } from '../context.ts';
 
 type KubeConfig = AgentConfig['kubeAPIConfig'];
 
-/** Where agents live unless told otherwise: the original's namespace. */
-const DEFAULT_NAMESPACE = 'kubeedge';
 /** Where the original's metaServer listens; with a folder of manifests and no other word of a cluster, it is not asked. */
 const DEFAULT_META_SERVER = 'http://127.0.0.1:10550';
 
@@ -59,7 +57,7 @@ export async function startDiscovery(options: DiscoveryModuleOptions): Promise<A
   const cluster: ClusterAccess = {
     follow: (refs) => source?.follow(refs),
     ...(origin?.mode === 'apiserver' && { apiServer: origin.connection }),
-    namespace: env.NAMESPACE || DEFAULT_NAMESPACE,
+    namespace: config.commonConfig.namespace,
   };
   return { discovery, cluster };
 }

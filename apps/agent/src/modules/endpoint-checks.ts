@@ -9,7 +9,7 @@ import { isOurs } from './proxy.ts';
  */
 export const endpointChecksModule: AgentModule = {
   name: 'endpoint-checks',
-  section: 'edgeProxy',
+  section: 'edgeProxy.healthChecks',
   critical: false,
   isWanted: ({ modules }) => modules.edgeProxy.enable && modules.edgeProxy.healthChecks.enable,
   async start(room) {

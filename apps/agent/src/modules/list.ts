@@ -6,6 +6,7 @@ import { endpointChecksModule } from './endpoint-checks.ts';
 import { gatewayModule } from './gateway.ts';
 import { healthChecksModule } from './health-checks.ts';
 import { kernelModule } from './kernel.ts';
+import { metricsModule, profilingModule } from './listeners.ts';
 import { proxyModule } from './proxy.ts';
 import { socks5Module } from './socks5.ts';
 import { tunnelModule } from './tunnel.ts';
@@ -13,6 +14,8 @@ import { tunnelModule } from './tunnel.ts';
 /** All modules, in the order in which they start: what is seen first, names, proxies, pods, the tunnel, then whoever is outside. */
 export const MODULES: readonly AgentModule[] = [
   adminModule,
+  metricsModule,
+  profilingModule,
   kernelModule,
   dnsModule,
   proxyModule,
@@ -35,5 +38,7 @@ export const STOP_ORDER: readonly string[] = [
   'tunnel',
   'dns',
   'kernel',
+  'profiling',
+  'metrics',
   'admin',
 ];

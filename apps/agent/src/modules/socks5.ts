@@ -5,7 +5,7 @@ import type { AgentModule } from '../context.ts';
 /** SOCKS5 for users and pods of this node: other nodes by name (ssh), Services by name, endpoints by address. */
 export const socks5Module: AgentModule = {
   name: 'socks5',
-  section: 'edgeProxy',
+  section: 'edgeProxy.socks5Proxy',
   isWanted: ({ modules }) => modules.edgeProxy.enable && modules.edgeProxy.socks5Proxy.enable,
   async start(room) {
     const { config, nodeName, log, metrics } = room.context();
