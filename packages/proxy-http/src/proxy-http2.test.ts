@@ -249,8 +249,24 @@ describe('gRPC', () => {
       stream.respond({ ':status': 200, 'content-type': 'application/grpc', 'grpc-status': '5' }, { endStream: true });
     });
     const proxy = use(await startProxy(allTo(h2), { b: [endpointAt(backend.port)] }));
-    const answer = await ask(client(proxy.port), GRPC, 'x');
-    expect(answer.headers).toMatchObject({ ':status': 200, 'grpc-status': '5' });
+    const stream = client(proxy.port).request(GRPC);
+    stream.end('x');
+    const [headers, flags] = (await once(stream, 'response')) as [IncomingHttpHeaders, number];
+    expect(headers).toMatchObject({ ':status': 200, 'grpc-status': '5' });
+    expect(headers).not.toHaveProperty('content-length');
+    // Without END_STREAM clients take it for metadata at the start, and miss the status.
+    expect(flags & constants.NGHTTP2_FLAG_END_STREAM).toBe(constants.NGHTTP2_FLAG_END_STREAM);
+    stream.resume();
+    await once(stream, 'close');
+  });
+
+  it('passes a response without body to HTTP/1 clients with its length', async () => {
+    const backend = await http2Backend((stream) => stream.respond({ ':status': 200, 'x-a': 'b' }, { endStream: true }));
+    const proxy = use(await startProxy(allTo(h2), { b: [endpointAt(backend.port)] }));
+    const answer = await fetch(`http://127.0.0.1:${proxy.port}/`);
+    expect([answer.status, answer.headers.get('x-a'), answer.headers.get('content-length')]).toEqual([200, 'b', '0']);
+    expect(await answer.text()).toBe('');
+    expect((await fetch(`http://127.0.0.1:${proxy.port}/`, { method: 'HEAD' })).status).toBe(200);
   });
 
   it.each([

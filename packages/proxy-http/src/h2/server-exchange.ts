@@ -103,8 +103,10 @@ export class Http2Exchange implements Downstream, Deadlined {
       return;
     }
     toHttp2Headers(head.headers, headers);
-    if (head.contentLength !== undefined) headers['content-length'] = String(head.contentLength);
     const endStream = head.body === 'none';
+    // gRPC frames its messages itself and writes no lengths.
+    const writesLength = head.contentLength !== undefined && !(endStream && this.isGrpc);
+    if (writesLength) headers['content-length'] = String(head.contentLength);
     // Trailers may follow where the length is open, or the client speaks gRPC.
     const waitForTrailers = !endStream && (head.body === 'stream' || this.head.acceptsTrailers);
     this.stream.respond(headers, { endStream, waitForTrailers });

@@ -165,7 +165,7 @@ class Http2ClientStream implements UpstreamStream, Deadlined {
     this.touch();
     context.sweeper.add(this);
     stream.on('headers', (headers) => this.onInformational(headers));
-    stream.on('response', (headers, _flags, raw?: string[]) => this.onResponse(headers, raw));
+    stream.on('response', (headers, flags, raw?: string[]) => this.onResponse(headers, flags, raw));
     stream.on('trailers', (trailers) => {
       this.trailers = trailerFields(trailers);
     });
@@ -225,17 +225,24 @@ class Http2ClientStream implements UpstreamStream, Deadlined {
     if (!this.over && status !== 101) this.sink.informed(status, trailerFields(headers));
   }
 
-  private onResponse(headers: IncomingHttpHeaders & IncomingHttpStatusHeader, raw: string[] | undefined): void {
+  private onResponse(
+    headers: IncomingHttpHeaders & IncomingHttpStatusHeader,
+    flags: number,
+    raw: string[] | undefined,
+  ): void {
     if (this.over) return;
     this.touch();
     const status = headers[':status'] ?? 0;
     const length = headers['content-length'];
-    const contentLength = length !== undefined && /^\d{1,15}$/.test(length) ? Number(length) : undefined;
-    const bodiless = this.head.method === 'HEAD' || status === 204 || status === 304 || this.stream.readableEnded;
+    const bodiless = this.head.method === 'HEAD' || status === 204 || status === 304;
+    // gRPC's Trailers-Only: a head that ends the stream must arrive as one, or its status is not found.
+    const isEnd = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
+    const known = length !== undefined && /^\d{1,15}$/.test(length) ? Number(length) : undefined;
+    const contentLength = isEnd && !bodiless ? 0 : known;
     const head: ResponseHead = {
       status,
       headers: raw === undefined ? trailerFields(headers) : endToEndFields(raw, CONTENT_LENGTH),
-      body: bodiless ? 'none' : contentLength === undefined ? 'stream' : contentLength === 0 ? 'none' : 'length',
+      body: bodiless || contentLength === 0 ? 'none' : contentLength === undefined ? 'stream' : 'length',
       contentLength,
     };
     this.sink.head(head);
