@@ -14,6 +14,14 @@ export interface SteadyPlan {
   readonly shortTimeoutMs?: number;
 }
 
+/** A connection that failed, with the wall clock of its begin and its end, in milliseconds. */
+export interface SteadyError {
+  readonly since: number;
+  readonly at: number;
+  readonly kind: 'long' | 'short';
+  readonly error: string;
+}
+
 /** How the connections stand; counts since the start, stalls and errors since the report before. */
 export interface SteadyReport {
   /** Milliseconds since the start. */
@@ -27,7 +35,7 @@ export interface SteadyReport {
   readonly corrupted: number;
   readonly maxStallMs: number;
   readonly shortDone: number;
-  readonly errors: readonly { readonly at: number; readonly kind: 'long' | 'short'; readonly error: string }[];
+  readonly errors: readonly SteadyError[];
 }
 
 /** Connections to an echo Service whose every byte is checked, in a process of their own. */
