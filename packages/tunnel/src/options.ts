@@ -189,6 +189,11 @@ export interface SessionOptions {
   /** The same per peer (tunnelPeerBaseStreamIn, tunnelPeerBaseStreamOut). */
   readonly maxStreamsInPerPeer: number;
   readonly maxStreamsOutPerPeer: number;
+  /**
+   * A stream beyond `maxStreamsOutPerPeer` waits this long for another to end, in milliseconds, and longer while there is no
+   * path; as many may wait as may be open. 0 = it is refused at once.
+   */
+  readonly limitPatienceMs: number;
   /** Streams per second that one peer may open, with a second's worth at once. */
   readonly maxOpensPerSecond: number;
   /** Sessions, suspended and reserved ones included. */
@@ -229,6 +234,7 @@ export const sessionDefaults: SessionOptions = {
   maxStreamsOut: 10_240,
   maxStreamsInPerPeer: 1_024,
   maxStreamsOutPerPeer: 1_024,
+  limitPatienceMs: 2_000, // a burst passes; what is full for longer is better served by another endpoint
   maxOpensPerSecond: 20_000, // three times what one core can serve; stops a peer that only opens
   maxSessions: 4_096,
   dialTimeoutMs: 10_000, // a path search over a slow relay, and a TCP connect with two lost SYNs

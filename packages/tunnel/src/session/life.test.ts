@@ -116,7 +116,7 @@ describe('limits', () => {
     ['maxStreamsIn', 2],
     ['maxOpensPerSecond', 2],
   ] as const)('refuse the stream beyond %s, and name it', async (name, max) => {
-    const net = simNodes({ [name]: max });
+    const net = simNodes({ [name]: max, limitPatienceMs: 0 });
     net.connect();
     const session = net.a.table.reserve('b', 'node-b');
     const streams = Array.from({ length: 4 }, () => recordStream(session.dial(target)));
@@ -133,6 +133,42 @@ describe('limits', () => {
     const again = recordStream(session.dial(target));
     await net.settle();
     expect(again.closed).toBe(false);
+    await net.dispose();
+  });
+
+  it('let a burst beyond the limit of a peer wait in order, and refuse what has waited for long', async () => {
+    const net = simNodes({ maxStreamsOutPerPeer: 2 });
+    net.connect();
+    const session = net.a.table.reserve('b', 'node-b');
+    const streams = Array.from({ length: 5 }, () => recordStream(session.dial(target)));
+    await net.settle();
+    expect(streams.map((stream) => stream.closed)).toEqual([false, false, false, false, true]); // as many wait as may be open
+    expect(streams[4]?.error).toMatchObject({ code: 'limit', retryable: true });
+    streams[0]?.reset();
+    streams[2]?.write('in line');
+    await net.settle();
+    expect(net.b.streams).toHaveLength(3);
+    await net.pass(2_100);
+    expect(streams.map((stream) => stream.closed)).toEqual([true, false, false, true, true]);
+    expect(streams[3]?.error).toMatchObject({
+      code: 'limit',
+      message: expect.stringContaining('maxStreamsOutPerPeer'),
+    });
+    await net.dispose();
+  });
+
+  it('let streams beyond the limit wait as long as there is no path', async () => {
+    const net = simNodes({ maxStreamsOutPerPeer: 1 });
+    const session = net.a.table.reserve('b', 'node-b');
+    const [first, second] = [recordStream(session.dial(target)), recordStream(session.dial(target))];
+    await net.pass(8_000);
+    expect([first.closed, second.closed]).toEqual([false, false]);
+    net.connect();
+    await net.settle();
+    first.reset();
+    await net.settle();
+    expect(net.b.streams).toHaveLength(2);
+    expect(second.closed).toBe(false);
     await net.dispose();
   });
 

@@ -60,9 +60,7 @@ export class SessionAccounts {
         ? [this.streamsIn, maxStreamsIn, maxStreamsInPerPeer]
         : [this.streamsOut, maxStreamsOut, maxStreamsOutPerPeer];
     const which = direction === 'in' ? 'In' : 'Out';
-    const limit = ofPeer >= maxOfPeer ? `maxStreams${which}PerPeer` : total >= max ? `maxStreams${which}` : undefined;
-    if (limit !== undefined) this.refused.with(limit).add();
-    return limit;
+    return ofPeer >= maxOfPeer ? `maxStreams${which}PerPeer` : total >= max ? `maxStreams${which}` : undefined;
   }
 
   refuse(limit: string): void {

@@ -36,6 +36,11 @@ export class Liveness {
     this.set = set;
   }
 
+  /** The carrier in use is late with an answer. */
+  get isSuspect(): boolean {
+    return this.suspected !== undefined;
+  }
+
   /** Something was opened or sent: an idle session looks again sooner. */
   wake(): void {
     if (this.isIdle) this.arm();

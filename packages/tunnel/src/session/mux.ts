@@ -5,6 +5,7 @@ import type { ChannelHost } from './channel.ts';
 import { MuxDatagrams } from './datagrams.ts';
 import { serveDatagrams, serveStream } from './inbound.ts';
 import { RateLimit, type SessionAccounts } from './limits.ts';
+import { type Dialled, OpenLine } from './open-line.ts';
 import type { WindowBudget } from './receive-window.ts';
 import { ReplayLog } from './replay-log.ts';
 import { Scheduler, type Sendable } from './scheduler.ts';
@@ -22,6 +23,8 @@ export interface MuxHost {
   readonly idParity: 0 | 1;
   /** A carrier was in use once: what was sent may have had effects at the peer. */
   readonly everAttached: boolean;
+  /** A carrier is in use, and it answers. */
+  readonly hasPath: boolean;
   rttMs(): number | undefined;
   /** Something waits to be sent. */
   wake(addedBytes: number): void;
@@ -54,6 +57,8 @@ export class Mux implements ChannelHost {
   private readonly channels = new Map<number, Channel>();
   private readonly scheduler = new Scheduler();
   private readonly openRate: RateLimit;
+  private readonly line: OpenLine;
+  private admitting = false;
   private resets: { id: number; payload: Uint8Array }[] = [];
   private waiting: { afterPump(): void }[] = [];
   private nextId: number;
@@ -67,6 +72,9 @@ export class Mux implements ChannelHost {
     this.windowBudget = { spareBytes: options.maxSessionWindowBytes, maxWindowBytes: options.maxStreamWindowBytes };
     this.openRate = new RateLimit(options.maxOpensPerSecond, host.clock);
     this.nextId = host.idParity === 1 ? 1 : 2;
+    const { maxStreamsOutPerPeer: maxStreams, limitPatienceMs: patienceMs } = options;
+    const hasPath = () => host.hasPath;
+    this.line = new OpenLine({ clock: host.clock, maxWaiting: maxStreams, maxStreams, patienceMs, hasPath });
   }
 
   get streams(): number {
@@ -96,23 +104,40 @@ export class Mux implements ChannelHost {
   }
 
   private launch(channel: Channel, options: DialOptions): void {
-    const { accounts, clock } = this.host;
+    const { accounts } = this.host;
     const limit = accounts.exceeded('out', this.streamsOut);
+    const timeoutMs = options.timeoutMs ?? accounts.options.dialTimeoutMs;
     this.channels.set(channel.id, channel);
+    if (limit === 'maxStreamsOutPerPeer' && this.line.add(channel, timeoutMs)) return;
     this.streamsOut++;
     accounts.streamOpened('out');
-    if (limit !== undefined) {
-      const { options: limits } = accounts;
-      const max = limits[limit as 'maxStreamsOut'];
-      channel.fail(new MeshError('limit', `${limit} (${max}) streams are open already`, { retryable: true }));
+    if (limit === undefined) {
+      this.begin(channel, timeoutMs);
       return;
     }
-    const timeoutMs = options.timeoutMs ?? accounts.options.dialTimeoutMs;
-    channel.dialTimer = clock.after(timeoutMs, () => this.dialTimedOut(channel, timeoutMs));
+    accounts.refuse(limit);
+    const max = accounts.options[limit as 'maxStreamsOut'];
+    channel.fail(new MeshError('limit', `${limit} (${max}) streams are open already`, { retryable: true }));
+  }
+
+  private begin(channel: Dialled & { readonly isUnsent: boolean }, timeoutMs: number): void {
+    channel.dialTimer = this.host.clock.after(timeoutMs, () => this.dialTimedOut(channel, timeoutMs));
     this.ready(channel, 0);
   }
 
-  private dialTimedOut(channel: Channel, timeoutMs: number): void {
+  /** Streams have ended: those that wait for their places begin. */
+  private admitWaiting(): void {
+    this.admitting = false;
+    const { accounts } = this.host;
+    while (!this.line.isEmpty && accounts.exceeded('out', this.streamsOut) === undefined) {
+      const { channel, leftMs } = this.line.next() as { channel: Channel; leftMs: number };
+      this.streamsOut++;
+      accounts.streamOpened('out');
+      this.begin(channel, leftMs);
+    }
+  }
+
+  private dialTimedOut(channel: Dialled & { readonly isUnsent: boolean }, timeoutMs: number): void {
     channel.dialTimer = undefined;
     const { nodeName } = this.host;
     if (channel.isUnsent) {
@@ -167,7 +192,7 @@ export class Mux implements ChannelHost {
     const open = decodeOpen(payload);
     const limit = this.openRate.take() ? accounts.exceeded('in', this.streamsIn) : 'maxOpensPerSecond';
     if (limit !== undefined) {
-      if (limit === 'maxOpensPerSecond') accounts.refuse(limit);
+      accounts.refuse(limit);
       if (this.resets.length >= MAX_WAITING_RESETS) throw protocolError('opens streams and does not read the refusals');
       const error = new MeshError('limit', `the node's ${limit} is reached`, { retryable: true });
       this.sendReset(id, encodeReset(error));
@@ -263,10 +288,16 @@ export class Mux implements ChannelHost {
     this.host.accounts.datagramsDropped.add();
   }
   forget(id: number): void {
-    if (!this.channels.delete(id)) return;
+    const channel = this.channels.get(id);
+    if (channel === undefined) return;
+    this.channels.delete(id);
+    if (this.line.remove(channel)) return;
     const direction = (id & 1) === this.host.idParity ? 'out' : 'in';
     if (direction === 'out') this.streamsOut--;
     else this.streamsIn--;
     this.host.accounts.streamClosed(direction);
+    if (this.line.isEmpty || this.admitting) return;
+    this.admitting = true;
+    queueMicrotask(() => this.admitWaiting()); // not while a batch is being made
   }
 }

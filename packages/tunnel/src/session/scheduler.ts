@@ -2,8 +2,8 @@ import type { BatchWriter } from './batch.ts';
 
 /** A stream or channel that takes turns at the carrier. */
 export interface Sendable {
-  /** Kept by the scheduler: in which queue it waits. */
-  queue: 'none' | 'fresh' | 'bulk';
+  /** Kept by the scheduler: in which queue it waits; `held` is passed over. */
+  queue: 'none' | 'held' | 'fresh' | 'bulk';
   /** Writes up to `quantum` bytes of data and what control frames it owes; true when it has more to send right now. */
   emit(writer: BatchWriter, quantum: number): boolean;
 }

@@ -169,6 +169,9 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHo
   get clock(): Clock {
     return this.shared.clock;
   }
+  get hasPath(): boolean {
+    return this.set.outbound !== undefined && !this.liveness.isSuspect;
+  }
   get inbound(): InboundHandler {
     return this.shared.inbound;
   }
