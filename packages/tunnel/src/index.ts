@@ -12,8 +12,11 @@ export {
   sessionDefaults,
 } from './options.ts';
 export type { PathTransition } from './paths/machine.ts';
+export { type PortMappingOptions, type PortMappingStatus, portMappingDefaults } from './port-mapping/index.ts';
 export type { NatKind } from './punch/nat-kind.ts';
 export { type PunchOptions, punchDefaults } from './punch/punch-options.ts';
+export type { NatStatus, Reachability } from './reach/nat-watch.ts';
+export { type ReachOptions, reachDefaults } from './reach/options.ts';
 export type { RelayStatus } from './relay/service.ts';
 export { createRelayServer, type RelayServer, type RelayServerOptions } from './relay-server.ts';
 export { readMeshSecrets, readSecretFile } from './secret-file.ts';

@@ -2,9 +2,11 @@ import type { ByteStream, Clock, Datagrams, Dialer, DialOptions, DialTarget, Log
 import type { ControlPlaneOptions, ManagedControlPlane } from './control/index.ts';
 import type { PathOptions, RelayLimits } from './options.ts';
 import type { PathTransition } from './paths/machine.ts';
-import type { NatKind } from './punch/nat-kind.ts';
+import type { PortMappingOptions, PortMappingStatus } from './port-mapping/index.ts';
 import type { PunchOptions } from './punch/punch-options.ts';
 import type { DialQuietly } from './punch/quiet-open.ts';
+import type { NatStatus } from './reach/nat-watch.ts';
+import type { ReachOptions } from './reach/options.ts';
 import type { RelayStatus } from './relay/service.ts';
 import type { SessionOptions } from './session/index.ts';
 import type { InboundHandler, PathKind, PeerStatus, RelayState, SocketAddress } from './types.ts';
@@ -24,6 +26,10 @@ export interface TunnelOptions {
   /** Open direct paths through NATs where a relay helps. Default true. */
   readonly holePunch?: boolean;
   readonly punch?: Partial<PunchOptions>;
+  /** Looks from outside: see docs/nat.md. */
+  readonly reach?: Partial<ReachOptions>;
+  /** The port on the site's router; with a `gateway` only. */
+  readonly portMapping?: Partial<PortMappingOptions>;
   /** Grants of the relay; with `control.serveRelay` only. */
   readonly relay?: Partial<RelayLimits>;
   /** The rest of the control plane's options: listen, relays, advertise, mdns, serveRelay, ... */
@@ -37,6 +43,8 @@ export interface TunnelDeps {
   readonly log?: Logger;
   readonly metrics?: Metrics;
   readonly clock?: Clock;
+  /** The IPv4 router of this node, to have a port mapped by UPnP, NAT-PMP or PCP. Without it no router is asked. */
+  readonly gateway?: () => Promise<string | undefined>;
   /**
    * TCP connects whose SYN dies on its way, which opens our own NAT without waking the peer's (`@edgemesh/linux` has them).
    * Loaded when a NAT answers with resets; without it such NATs are opened by good timing only.
@@ -58,8 +66,10 @@ export interface Tunnel extends Dialer, AsyncDisposable {
   relays(): readonly RelayState[];
   /** What this node relays for others; undefined when it is no relay. */
   relayStatus(): RelayStatus | undefined;
-  /** What is between this node and the relays; undefined until it mattered. */
-  natKind(): NatKind | undefined;
+  /** What is between this node and the relays, and whether they can dial it. */
+  nat(): NatStatus;
+  /** The port on the site's router; undefined where none is asked for. */
+  portMapping(): PortMappingStatus | undefined;
   /** The path in use to a node. */
   pathTo(nodeName: string): PathKind | undefined;
   onTransition(listener: (nodeName: string, transition: PathTransition) => void): () => void;

@@ -19,7 +19,9 @@ import { createDeferredDatagrams, createDeferredStream } from './paths/deferred-
 import type { PathTransition } from './paths/machine.ts';
 import { PeerLink } from './paths/peer-link.ts';
 import type { ChannelTarget } from './paths/waiting-line.ts';
-import type { NatKind } from './punch/nat-kind.ts';
+import type { PortMappingStatus } from './port-mapping/index.ts';
+import type { NatStatus } from './reach/nat-watch.ts';
+import { createReach, type Reach } from './reach/reach.ts';
 import type { RelayStatus } from './relay/service.ts';
 import { createSessionTable, type SessionTable } from './session/index.ts';
 import type { Tunnel, TunnelDeps, TunnelOptions } from './tunnel-api.ts';
@@ -68,6 +70,7 @@ class MeshTunnel implements Tunnel {
   readonly #links = new Map<string, PeerLink>();
   readonly #listeners = new Set<(nodeName: string, transition: PathTransition) => void>();
   readonly #paths: Paths;
+  readonly #reach: Reach;
   readonly #abort = new AbortController();
   readonly #cleanup: (() => void)[] = [];
   readonly #transitions;
@@ -96,9 +99,11 @@ class MeshTunnel implements Tunnel {
         else if (type === 'trusted') this.#links.get(session.nodeName)?.trust();
       },
     });
+    this.#reach = createReach(options, { ...deps, control });
     this.#paths = assemblePaths(options, {
       ...deps,
       ...parts,
+      nat: this.#reach.nat,
       attemptTimeoutMs: this.#options.attemptTimeoutMs,
       signal: this.#abort.signal,
       onCarrier: (carrier) => this.#welcome(carrier),
@@ -213,8 +218,12 @@ class MeshTunnel implements Tunnel {
     return this.#paths.relayService?.status();
   }
 
-  natKind(): NatKind | undefined {
-    return this.#paths.puncher?.natKind();
+  nat(): NatStatus {
+    return this.#reach.nat.status();
+  }
+
+  portMapping(): PortMappingStatus | undefined {
+    return this.#reach.portMapping();
   }
 
   pathTo(nodeName: string): PathKind | undefined {
@@ -245,6 +254,7 @@ class MeshTunnel implements Tunnel {
     for (const link of this.#links.values()) link.close();
     await this.#sessions[Symbol.asyncDispose]();
     this.#paths[Symbol.dispose]();
+    await this.#reach[Symbol.asyncDispose]();
     await this.control[Symbol.asyncDispose]();
   }
 }

@@ -1,7 +1,7 @@
 import { networkInterfaces } from 'node:os';
 import { CNI_DEFAULTS, NETWORK_DEFAULTS } from '@edgemesh/cni';
 import type { AgentConfig } from '@edgemesh/config';
-import { loadQuietDial } from '@edgemesh/linux';
+import { loadQuietDial, readDefaultGateway } from '@edgemesh/linux';
 import { createLocalDialer } from '@edgemesh/proxy-l4';
 import { createTunnel, type InboundHandler, readMeshSecrets, type Tunnel } from '@edgemesh/tunnel';
 import type { AgentContext, AgentModule } from '../context.ts';
@@ -39,7 +39,9 @@ export const tunnelModule: AgentModule = {
       if (room.parts.tunnel === tunnel) room.parts.tunnel = undefined;
     });
     room.describe('relay', () => room.parts.tunnel?.relayStatus());
-    room.describe('nat', () => room.parts.tunnel?.natKind());
+    room.describe('nat', () => room.parts.tunnel?.nat().kind);
+    room.describe('reachability', () => room.parts.tunnel && describeReach(room.parts.tunnel));
+    room.describe('portMapping', () => room.parts.tunnel?.portMapping());
     return stack.move();
   },
 };
@@ -48,6 +50,7 @@ export const tunnelModule: AgentModule = {
 async function startTunnel(context: AgentContext, inbound: InboundHandler): Promise<Tunnel> {
   const { config, nodeName } = context;
   const tunnel = config.modules.edgeTunnel;
+  const gatewayIfWanted = tunnel.portMapping === 'auto' ? { gateway: readDefaultGateway } : {};
   const here = tunnel.relayNodes.find((relay) => relay.nodeName === nodeName);
   return createTunnel(
     {
@@ -79,7 +82,7 @@ async function startTunnel(context: AgentContext, inbound: InboundHandler): Prom
         ],
       },
     },
-    { inbound, log: context.log, metrics: context.metrics, loadQuietDial },
+    { inbound, log: context.log, metrics: context.metrics, loadQuietDial, ...gatewayIfWanted },
   );
 }
 
@@ -88,6 +91,12 @@ export function relaysFor(tunnel: TunnelConfig, nodeName: string) {
   return tunnel.relayNodes
     .filter((relay) => relay.nodeName !== nodeName)
     .map((relay) => ({ nodeName: relay.nodeName, addresses: relay.advertiseAddress }));
+}
+
+/** Whether relays can dial this node, and where. */
+function describeReach(tunnel: Tunnel) {
+  const { reachability: verdict, confirmed } = tunnel.nat();
+  return { verdict, confirmed };
 }
 
 function listenAddresses(tunnel: TunnelConfig) {

@@ -76,6 +76,10 @@ export interface ManagedControlPlane extends ControlPlane {
   openCircuit(record: NodeRecord, signal: AbortSignal): Promise<Duplex>;
   /** Receives the far end of circuits that peers open here. */
   onCircuit(listener: (stream: Duplex, peerId: string) => void): void;
+  /** Public addresses that were found to lead here, for our record; replaces those named before. */
+  setFoundAddresses(addresses: readonly SocketAddress[]): void;
+  /** Where a peer's control connections come from. */
+  remoteHosts(peerId: string): readonly string[];
   /** IP addresses of this node's own interfaces, without those that are filtered. */
   ownHosts(): readonly string[];
   /** Called when an address of this machine has come or gone. Returns the way to stop it. */

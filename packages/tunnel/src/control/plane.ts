@@ -65,6 +65,8 @@ export class Plane implements ManagedControlPlane {
   readonly #options: ControlPlaneOptions;
   readonly #parts: PlaneParts;
   readonly #advertise: readonly SocketAddress[];
+  /** Addresses beyond these that were found to lead here. */
+  #found: readonly SocketAddress[] = [];
   readonly #links: Links;
   readonly #relays: Relays;
   readonly #neighbourhood: Neighbourhood;
@@ -179,7 +181,8 @@ export class Plane implements ManagedControlPlane {
 
   #facts(): OwnFacts {
     const filtered = this.#options.extraFilteredInterfaces ?? [];
-    const addresses = ownAddresses(this.listenAddresses, this.#usableInterfaces(), this.#advertise, filtered);
+    const advertise = [...this.#advertise, ...this.#found];
+    const addresses = ownAddresses(this.listenAddresses, this.#usableInterfaces(), advertise, filtered);
     const relays = this.#relays.links().map((link) => link.peerId);
     return {
       nodeName: this.nodeName,
@@ -289,6 +292,16 @@ export class Plane implements ManagedControlPlane {
   #startedDialer(): PeerDialer {
     if (this.#dialer === undefined) throw new TunnelError('closed', 'the control plane is not started');
     return this.#dialer;
+  }
+
+  setFoundAddresses(addresses: readonly SocketAddress[]): void {
+    this.#found = addresses;
+    detach('own record', this.#parts.log, this.#own.update());
+  }
+
+  remoteHosts(peerId: string): readonly string[] {
+    const direct = this.#connections(peerId).filter((connection) => connection.direct);
+    return direct.flatMap((connection) => fromMultiaddr(connection.remoteAddr)?.host ?? []);
   }
 
   ownHosts(): readonly string[] {

@@ -4,6 +4,7 @@ import type { MeshSecrets, NodeIdentity } from '../identity/index.ts';
 import { relayDefaults } from '../options.ts';
 import { punchDefaults } from '../punch/punch-options.ts';
 import { createPuncher, type Puncher } from '../punch/puncher.ts';
+import type { NatWatch } from '../reach/nat-watch.ts';
 import { createRelayClient } from '../relay/client.ts';
 import { createRelayService, type RelayService } from '../relay/service.ts';
 import type { TunnelDeps, TunnelOptions } from '../tunnel-api.ts';
@@ -19,6 +20,8 @@ export interface PathsDeps {
   readonly secrets: MeshSecrets;
   /** Time for one attempt, in milliseconds. */
   readonly attemptTimeoutMs: number;
+  /** Told of what punches see; takes the tickets that relays bring when they dial back. */
+  readonly nat: Pick<NatWatch, 'noteKind' | 'take'>;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly clock: Clock;
@@ -45,7 +48,12 @@ export function assemblePaths(options: TunnelOptions, deps: PathsDeps): Paths {
   const relayService = options.control.serveRelay
     ? createRelayService({ control, limits, log, metrics, clock })
     : undefined;
-  const reception = new Reception({ ...deps, relayService, timeoutMs: attemptTimeoutMs });
+  const reception = new Reception({
+    ...deps,
+    relayService,
+    takeTicket: (ticket) => deps.nat.take(ticket),
+    timeoutMs: attemptTimeoutMs,
+  });
   const relayClient = createRelayClient({
     control,
     writePreamble,
@@ -59,6 +67,7 @@ export function assemblePaths(options: TunnelOptions, deps: PathsDeps): Paths {
       : createPuncher({
           control,
           connectPeer: (record, signal) => control.connectPeer(record, signal),
+          onNatKind: (kind) => deps.nat.noteKind(kind),
           ipv6: () => control.ownHosts().find((host) => ipVersion(host) === 6 && pathOfAddress(host) === 'direct'),
           loadQuietDial: deps.loadQuietDial,
           onPunched: (peerId, socket, peer) => reception.acceptPunched(peerId, socket, peer),

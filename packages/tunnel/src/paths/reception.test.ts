@@ -15,6 +15,7 @@ it('turns strangers away beyond a number of handshakes, and takes peers again wh
     timeoutMs: 60_000,
     signal: closing.signal,
     log: silentLogger,
+    takeTicket: () => false,
     onCarrier: () => undefined,
   });
   const accepted: Socket[] = [];

@@ -26,6 +26,8 @@ export interface ReceptionDeps {
   readonly secrets: MeshSecrets;
   /** Only where this node relays. */
   readonly relayService: RelayService | undefined;
+  /** True for a ticket that a relay was asked to dial us with: its arrival is all that counts. */
+  takeTicket(ticket: Uint8Array): boolean;
   /** Time for TLS and HELLO, in milliseconds. */
   readonly timeoutMs: number;
   /** Aborted when the tunnel closes. */
@@ -71,6 +73,8 @@ export class Reception {
       }
       const remoteAddress = formatAddress({ host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 });
       this.#receive(socket, { role: 'server', path: pathOfAddress(socket.remoteAddress), remoteAddress });
+    } else if (preamble.kind === 'ticket' && this.#deps.takeTicket(preamble.ticket)) {
+      socket.destroy();
     } else if (relayService === undefined) {
       socket.destroy();
     } else if (preamble.kind === 'ticket') {

@@ -27,7 +27,7 @@ export interface MapOptions {
 
 /**
  * Fresh local ports as others see them: IPv4 as the nearest relay says, and a second relay tells whether the NAT is
- * symmetric; IPv6 as it is. Rejects with TunnelError when there is none that a peer could punch to.
+ * symmetric; IPv6 as it is. Rejects with TunnelError when relays do not answer and there is no IPv6.
  */
 export async function mapPorts(options: MapOptions): Promise<MappedPorts> {
   const { counts, ipv6 } = options;
@@ -37,7 +37,7 @@ export async function mapPorts(options: MapOptions): Promise<MappedPorts> {
   ]);
   const four = v4.status === 'fulfilled' ? v4.value : nothing();
   const mappings = [...four.mappings, ...(v6.status === 'fulfilled' ? v6.value : [])];
-  if (mappings.length === 0) throw v4.status === 'rejected' ? v4.reason : noAddress(four.natKind);
+  if (mappings.length === 0 && v4.status === 'rejected') throw v4.reason;
   return {
     mappings,
     natKind: four.natKind,
@@ -59,14 +59,6 @@ export function familyOf({ host }: SocketAddress): Family {
 
 function nothing(): Pick<MappedPorts, 'mappings' | 'natKind'> {
   return { mappings: [], natKind: undefined };
-}
-
-function noAddress(natKind: NatKind | undefined): TunnelError {
-  const why =
-    natKind === 'symmetric'
-      ? 'our NAT gives each destination another port (symmetric): punching cannot work'
-      : 'we have no address of the IP version that the peer has';
-  return new TunnelError('unreachable', why);
 }
 
 function disposeAll(mappings: readonly Mapping[]): void {

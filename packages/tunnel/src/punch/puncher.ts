@@ -20,6 +20,8 @@ export interface PuncherDeps {
   connectPeer(record: NodeRecord, signal: AbortSignal): Promise<void>;
   /** The far end of a punch that a peer began: finish as TLS server. */
   onPunched(peerId: string, socket: Duplex, peer: SocketAddress): void;
+  /** Called with each look at our own NAT. */
+  onNatKind(kind: NatKind): void;
   /** A global IPv6 address of this node. */
   ipv6(): string | undefined;
   /** How to open our own NAT without waking the peer's; undefined where that is impossible. */
@@ -38,8 +40,6 @@ export interface PunchedSocket {
 export interface Puncher extends Disposable {
   /** As the side that begins. Rejects with TunnelError. */
   punch(record: NodeRecord, signal: AbortSignal): Promise<PunchedSocket>;
-  /** As last seen; undefined before the first look. */
-  natKind(): NatKind | undefined;
 }
 
 export function createPuncher(deps: PuncherDeps): Puncher {
@@ -50,7 +50,6 @@ class HolePuncher implements Puncher {
   readonly #deps: PuncherDeps;
   readonly #abort = new AbortController();
   readonly #responder: PunchResponder;
-  #natKind: NatKind | undefined;
 
   constructor(deps: PuncherDeps) {
     this.#deps = deps;
@@ -65,10 +64,6 @@ class HolePuncher implements Puncher {
       log,
       signal: this.#abort.signal,
     });
-  }
-
-  natKind(): NatKind | undefined {
-    return this.#natKind;
   }
 
   async punch(record: NodeRecord, signal: AbortSignal): Promise<PunchedSocket> {
@@ -187,8 +182,13 @@ class HolePuncher implements Puncher {
     const each = Math.max(1, Math.floor(count / Math.max(1, usable.length)));
     const counts = Object.fromEntries(usable.map((family) => [family, each]));
     const ports = await mapPorts({ counts, relays: control.relays(), ipv6: ipv6(), signal });
-    this.#natKind = ports.natKind ?? this.#natKind;
-    return ports;
+    if (ports.natKind !== undefined) this.#deps.onNatKind(ports.natKind);
+    if (ports.mappings.length > 0) return ports;
+    const why =
+      ports.natKind === 'symmetric'
+        ? 'our NAT gives each destination another port (symmetric): punching cannot work'
+        : 'we have no address of the IP version that the peer has';
+    throw new TunnelError('unreachable', why);
   }
 
   [Symbol.dispose](): void {

@@ -1,0 +1,3 @@
+export { type PortMappingOptions, portMappingDefaults } from './options.ts';
+export { PortMapper, type PortMappingStatus } from './port-mapper.ts';
+export type { MappingProtocol } from './protocol.ts';
