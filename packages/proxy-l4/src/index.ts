@@ -14,3 +14,4 @@ export * from './socks5/server.ts';
 export * from './tcp-proxy.ts';
 export * from './udp-proxy.ts';
 export * from './upstream.ts';
+export type { ServiceListeners } from './wanted-listeners.ts';

@@ -31,6 +31,7 @@ describe('a listener set', () => {
   it('ends up with what was wanted last, whatever was wanted before, and with nothing after disposal', async () => {
     const wish = fc.record({
       specs: fc.dictionary(fc.constantFrom('a', 'b', 'c', 'd'), fc.constantFrom('1', '2', '3')),
+      whole: fc.boolean(),
       pause: fc.nat(3),
       advance: fc.boolean(),
     });
@@ -38,9 +39,10 @@ describe('a listener set', () => {
       fc.asyncProperty(fc.array(wish, { minLength: 1, maxLength: 8 }), async (wishes) => {
         const { open, held } = world();
         const clock = createFakeClock();
+        const told = new Set<string>();
         const set = createListenerSet<string>({
           open,
-          changed: () => undefined,
+          changed: (address, listener) => void (listener === undefined ? told.delete(address) : told.add(address)),
           maxListeners: 3,
           retryMs: 10,
           log: silentLogger,
@@ -48,9 +50,14 @@ describe('a listener set', () => {
         });
         // The address is part of the key, as it is for Service ports.
         let wanted = new Map<string, string>();
-        for (const { specs, pause, advance } of wishes) {
+        for (const { specs, whole, pause, advance } of wishes) {
+          const before = wanted;
           wanted = new Map(Object.entries(specs).map(([name, address]) => [`${name} ${address}`, address]));
-          set.want(wanted);
+          if (whole) set.want(wanted);
+          else {
+            const gone = [...before.keys()].filter((key) => !wanted.has(key));
+            set.change(gone, new Map([...wanted].filter(([key]) => !before.has(key))));
+          }
           if (advance) clock.advance(10);
           for (let i = 0; i < pause; i++) await new Promise((resolve) => setImmediate(resolve));
         }
@@ -62,6 +69,7 @@ describe('a listener set', () => {
         const addresses = new Set(allowed.map((key) => wanted.get(key)));
         expect(new Set([...set.open()].map(([, address]) => address))).toEqual(addresses);
         expect(held).toEqual(addresses);
+        expect(told).toEqual(addresses);
         expect([...set.open()].every(([key]) => allowed.includes(key))).toBe(true);
         await set[Symbol.asyncDispose]();
         expect([held.size, clock.pendingTimers]).toEqual([0, 0]);

@@ -11,8 +11,8 @@ export interface OpenListener extends AsyncDisposable {
 /** How listeners are opened, and how many. */
 export interface ListenerSetOptions<Spec> {
   readonly open: (spec: Spec) => Promise<OpenListener>;
-  /** Called after listeners have come or gone. */
-  readonly changed: () => void;
+  /** Called after a listener has come, or (`undefined`) gone. */
+  readonly changed: (spec: Spec, listener: OpenListener | undefined) => void;
   readonly maxListeners: number;
   readonly retryMs: number;
   readonly log: Logger;
@@ -34,6 +34,8 @@ interface Entry<Spec> {
 export interface ListenerSet<Spec> extends AsyncDisposable {
   /** Replaces the wanted set. */
   want(specs: ReadonlyMap<string, Spec>): void;
+  /** Changes the wanted set; costs nothing for what stays. */
+  change(gone: Iterable<string>, fresh: ReadonlyMap<string, Spec>): void;
   /** Resolves when everything wanted so far has been opened or has failed. */
   settled(): Promise<void>;
   /** Open listeners by key. */
@@ -48,6 +50,8 @@ export interface ListenerSet<Spec> extends AsyncDisposable {
 export function createListenerSet<Spec>(options: ListenerSetOptions<Spec>): ListenerSet<Spec> {
   const { log, clock } = options;
   const entries = new Map<string, Entry<Spec>>();
+  const wanted = new Map<string, Spec>();
+  const opening = new Set<Promise<unknown>>();
   const closing = new Set<Promise<void>>();
   const retired = new Set<OpenListener>();
   let overflow: string | undefined;
@@ -56,8 +60,14 @@ export function createListenerSet<Spec>(options: ListenerSetOptions<Spec>): List
 
   const start = (key: string, spec: Spec) => {
     const entry: Entry<Spec> = { spec, wanted: true, busy: false, opening: Promise.resolve(undefined) };
-    entry.opening = attempt(key, entry);
     entries.set(key, entry);
+    tryToOpen(key, entry);
+  };
+
+  const tryToOpen = (key: string, entry: Entry<Spec>) => {
+    entry.opening = attempt(key, entry);
+    opening.add(entry.opening);
+    void entry.opening.finally(() => opening.delete(entry.opening));
   };
 
   const attempt = async (key: string, entry: Entry<Spec>): Promise<OpenListener | undefined> => {
@@ -69,7 +79,7 @@ export function createListenerSet<Spec>(options: ListenerSetOptions<Spec>): List
       if (entry.wanted) {
         entry.listener = listener;
         delete entry.problem;
-        options.changed();
+        options.changed(entry.spec, listener);
       }
       return listener;
     } catch (error) {
@@ -86,13 +96,14 @@ export function createListenerSet<Spec>(options: ListenerSetOptions<Spec>): List
   const retryFailed = () => {
     retry = undefined;
     for (const [key, entry] of entries) {
-      if (!entry.busy && entry.listener === undefined) entry.opening = attempt(key, entry);
+      if (!entry.busy && entry.listener === undefined) tryToOpen(key, entry);
     }
   };
 
   const close = (key: string, entry: Entry<Spec>) => {
     entry.wanted = false;
     entries.delete(key);
+    if (entry.listener !== undefined) options.changed(entry.spec, undefined);
     // The address that becomes free may be what another listener waits for.
     retry?.cancel();
     retry = stopped ? undefined : clock.after(0, retryFailed);
@@ -110,25 +121,37 @@ export function createListenerSet<Spec>(options: ListenerSetOptions<Spec>): List
     retired.delete(listener);
   };
 
+  /** Brings what is there to what is wanted, as far as the limit allows: the first in the order of their keys. */
+  const reconcile = () => {
+    const keys = [...wanted.keys()].sort().slice(0, options.maxListeners);
+    const allowed = new Set(keys);
+    for (const [key, entry] of entries) if (!allowed.has(key)) close(key, entry);
+    for (const key of keys) if (!entries.has(key)) start(key, wanted.get(key) as Spec);
+    const missing = wanted.size - keys.length;
+    overflow = missing > 0 ? `${missing} listeners exceed the limit of ${options.maxListeners}` : undefined;
+    if (overflow !== undefined) log.warn('too many listeners', { missing, limit: options.maxListeners });
+  };
+
   return {
     want(specs) {
       if (stopped) return;
-      let closedAny = false;
-      const keys = [...specs.keys()].sort().slice(0, options.maxListeners);
-      const allowed = new Set(keys);
-      for (const [key, entry] of entries) {
-        if (allowed.has(key)) continue;
-        close(key, entry);
-        closedAny = true;
+      wanted.clear();
+      for (const [key, spec] of specs) wanted.set(key, spec);
+      reconcile();
+    },
+    change(gone, fresh) {
+      if (stopped) return;
+      for (const key of gone) {
+        wanted.delete(key);
+        const entry = entries.get(key);
+        if (entry !== undefined) close(key, entry);
       }
-      for (const key of keys) if (!entries.has(key)) start(key, specs.get(key) as Spec);
-      const missing = specs.size - keys.length;
-      overflow = missing > 0 ? `${missing} listeners exceed the limit of ${options.maxListeners}` : undefined;
-      if (overflow !== undefined) log.warn('too many listeners', { missing, limit: options.maxListeners });
-      if (closedAny) options.changed();
+      for (const [key, spec] of fresh) wanted.set(key, spec);
+      if (overflow !== undefined || wanted.size > options.maxListeners) return reconcile();
+      for (const key of [...fresh.keys()].sort()) if (!entries.has(key)) start(key, fresh.get(key) as Spec);
     },
     async settled() {
-      await Promise.all([...entries.values()].map((entry) => entry.opening));
+      await Promise.all(opening);
     },
     *open() {
       for (const [key, { spec, listener }] of entries) if (listener !== undefined) yield [key, spec, listener] as const;

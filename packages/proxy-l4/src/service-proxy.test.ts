@@ -160,8 +160,8 @@ describe('mapped listeners', () => {
     const web = await named('web');
     catalog.put(makeService('web', [http]), [web]);
     const services = await proxy(catalog, mapped);
-    const seen: (readonly PortMapping[])[] = [];
-    services.onMappings((mappings) => seen.push(mappings));
+    const seen: string[] = [];
+    services.onMappings((service) => seen.push(service));
     const until = async (test: () => boolean) => {
       while (!test()) await new Promise(setImmediate);
     };
@@ -187,7 +187,10 @@ describe('mapped listeners', () => {
     expect(services.mappings.find((m) => m.serviceId === 'shop/web')).toEqual(first);
     catalog.remove('shop/web');
     expect(services.mappings.map((m) => m.serviceId)).toEqual(['shop/names']);
-    expect(seen.at(-1)).toBe(services.mappings);
+    expect(seen).toEqual(['shop/names', 'shop/web']);
+    expect(services.listenPortOf('shop/names', 'dns', 'UDP', 4)).toBe(names.listenPort);
+    expect(services.listenPortOf('shop/names', 'dns', 'UDP', 6)).toBeUndefined();
+    expect(services.listenPortOf('shop/web', 'http', 'TCP', 4)).toBeUndefined();
     expect(await read(first.listenPort)).toBe('ECONNREFUSED');
   });
 
@@ -367,7 +370,8 @@ describe('disposing the service proxy', () => {
     wanted = true;
     const opened = new Promise((resolve) => services.onMappings(resolve));
     services.reconsider();
-    expect(await opened).toHaveLength(1);
+    expect(await opened).toBe('shop/web');
+    expect(services.mappings).toHaveLength(1);
   });
 
   it('listen on the twin address for Services of the other family', async () => {

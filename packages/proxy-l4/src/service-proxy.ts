@@ -25,23 +25,7 @@ import { type Balancing, ServiceUpstream } from './service-upstream.ts';
 import { createTcpProxy, type TcpConnection } from './tcp-proxy.ts';
 import { createUdpProxy, type UdpProxy } from './udp-proxy.ts';
 import type { Upstream } from './upstream.ts';
-
-/**
- * How Services are offered to local clients.
- * - `none`: only through {@link ServiceProxy.upstream} and `dial`.
- * - `loopback`: on the ClusterIP itself, for ClusterIPs in 127.0.0.0/8: a node without root, a demo.
- * - `mapped`: each Service port on a port of `address` that the kernel chooses; {@link ServiceProxy.mappings} tells the rules
- *   that send ClusterIP traffic there. Node cannot ask for the original destination, so the port says it.
- */
-export type ServiceListeners =
-  | { readonly mode: 'none' }
-  | { readonly mode: 'loopback' }
-  | {
-      readonly mode: 'mapped';
-      readonly address: string;
-      /** Its twin of the other family; without it, Services have listeners of the one family only. */
-      readonly otherAddress?: string;
-    };
+import { hosts, type ListenerSpec, type ServiceListeners, wantedListeners } from './wanted-listeners.ts';
 
 /** How Services are offered, and the limits of all their listeners together. */
 export interface ServiceProxyOptions extends DialUpstreamOptions, ConnectionBudgetOptions {
@@ -95,10 +79,12 @@ export interface ServiceProxy extends AsyncDisposable {
   upstreamAt(clusterIP: string, port: number, protocol: Protocol): Upstream | undefined;
   /** Dials a Service port with retries. */
   dial(upstream: Upstream, flow: Flow): ByteStream;
-  /** Listeners that are open. A new array with every change. */
+  /** Listeners that are open. A new array after every change. */
   readonly mappings: readonly PortMapping[];
-  /** Calls back with every change of the mappings. Returns the unsubscribe function. */
-  onMappings(listener: (mappings: readonly PortMapping[]) => void): () => void;
+  /** With mapped listeners: the port of the open one that serves a Service port on the address of this family. */
+  listenPortOf(id: ServiceId, portName: string, protocol: 'TCP' | 'UDP', family: 4 | 6): number | undefined;
+  /** Calls back with the Service of every listener that came or went. Returns the unsubscribe function. */
+  onMappings(listener: (service: ServiceId) => void): () => void;
   /** Resolves when every listener wanted so far is open or known to fail: then rules may lead to them. */
   settled(): Promise<void>;
   /** Asks `include` again, because what it looks at beside the catalog has changed. */
@@ -109,13 +95,6 @@ export interface ServiceProxy extends AsyncDisposable {
   readonly problems: readonly string[];
 }
 
-interface ListenerSpec {
-  readonly service: ServiceId;
-  readonly port: ServicePort;
-  readonly protocol: 'TCP' | 'UDP';
-  readonly listen: { readonly host: string; readonly port: number };
-}
-
 /** Starts the service proxy. Resolves when the listeners of the present catalog are open or known to fail. */
 export async function createServiceProxy(options: ServiceProxyOptions, deps: ServiceProxyDeps): Promise<ServiceProxy> {
   const { catalog, balancing, dialer } = deps;
@@ -124,8 +103,9 @@ export async function createServiceProxy(options: ServiceProxyOptions, deps: Ser
   const metrics = createProxyMetrics(deps.metrics ?? noMetrics);
   const listeners = options.listeners ?? { mode: 'none' };
   const upstreams = new Map<string, ServiceUpstream>();
-  const subscribers = new Set<(mappings: readonly PortMapping[]) => void>();
-  let mappings: readonly PortMapping[] = [];
+  const subscribers = new Set<(service: ServiceId) => void>();
+  const open = new Map<string, PortMapping>();
+  let mappings: readonly PortMapping[] | undefined;
 
   const upstream = (id: ServiceId, portName: string, protocol: Protocol): Upstream | undefined => {
     const key = `${id} ${portName} ${protocol}`;
@@ -142,14 +122,16 @@ export async function createServiceProxy(options: ServiceProxyOptions, deps: Ser
     maxConnections: options.maxUdpFlows ?? PROXY_DEFAULTS.maxUdpFlows,
     maxConnectionsPerClient: PROXY_DEFAULTS.maxUdpFlowsPerClient,
   });
-  const open = openerOf(options, { ...deps, log, clock, connections, flows }, upstream);
-  const publish = () => {
-    mappings = [...set.open()].map(([, spec, listener]) => mappingOf(spec, listener));
-    metrics.listeners.set(mappings.length);
-    for (const subscriber of subscribers) subscriber(mappings);
+  const publish = (spec: ListenerSpec, listener: OpenListener | undefined) => {
+    const key = mappingKey(spec.service, spec.port.name, spec.protocol, spec.listen.host);
+    if (listener === undefined) open.delete(key);
+    else open.set(key, mappingOf(spec, listener));
+    mappings = undefined;
+    metrics.listeners.set(open.size);
+    for (const subscriber of subscribers) subscriber(spec.service);
   };
   const set = createListenerSet<ListenerSpec>({
-    open,
+    open: openerOf(options, { ...deps, log, clock, connections, flows }, upstream),
     changed: publish,
     maxListeners: options.maxListeners ?? PROXY_DEFAULTS.maxListeners,
     retryMs: options.listenRetryMs ?? PROXY_DEFAULTS.listenRetryMs,
@@ -165,17 +147,32 @@ export async function createServiceProxy(options: ServiceProxyOptions, deps: Ser
     }
   };
   const include = options.include ?? (() => true);
-  const wanted = () => set.want(wantedListeners(catalog.current.services.values(), listeners, include));
+  const keysOf = new Map<ServiceId, readonly string[]>();
+  /** Wants the listeners of these Services as they are now. */
+  const want = (ids: Iterable<ServiceId>) => {
+    const gone: string[] = [];
+    const fresh = new Map<string, ListenerSpec>();
+    for (const id of ids) {
+      const specs = wantedListeners(catalog.current.services.get(id), listeners, include);
+      const before = keysOf.get(id) ?? [];
+      for (const key of before) if (!specs.has(key)) gone.push(key);
+      for (const [key, spec] of specs) if (!before.includes(key)) fresh.set(key, spec);
+      if (specs.size > 0) keysOf.set(id, [...specs.keys()]);
+      else keysOf.delete(id);
+    }
+    if (gone.length + fresh.size > 0) set.change(gone, fresh);
+  };
+  const wantAll = () => want(new Set([...keysOf.keys(), ...catalog.current.services.keys()]));
   const unsubscribe = catalog.subscribe((current, change) => {
     if (change.services.size === 0) return;
     for (const key of upstreams.keys()) {
       const [id, portName, protocol] = key.split(' ') as [ServiceId, string, Protocol];
       if (change.services.has(id) && !hasPort(current.services.get(id), portName, protocol)) upstreams.delete(key);
     }
-    wanted();
+    want(change.services);
     recheckFlows(change.services);
   });
-  wanted();
+  wantAll();
   await set.settled();
 
   return {
@@ -190,14 +187,19 @@ export async function createServiceProxy(options: ServiceProxyOptions, deps: Ser
     },
     dial: (target, flow) => dialUpstream(target, flow, { dialer, clock, metrics }, options),
     get mappings() {
+      mappings ??= [...open.values()];
       return mappings;
+    },
+    listenPortOf(id, portName, protocol, family) {
+      const host = listeners.mode === 'mapped' && hosts(listeners).find((address) => ipVersion(address) === family);
+      return host ? open.get(mappingKey(id, portName, protocol, host))?.listenPort : undefined;
     },
     onMappings(listener) {
       subscribers.add(listener);
       return () => void subscribers.delete(listener);
     },
     settled: () => set.settled(),
-    reconsider: wanted,
+    reconsider: wantAll,
     get active() {
       return { tcp: connections.active, udp: flows.active };
     },
@@ -208,7 +210,6 @@ export async function createServiceProxy(options: ServiceProxyOptions, deps: Ser
       unsubscribe();
       subscribers.clear();
       await set[Symbol.asyncDispose]();
-      mappings = [];
     },
   };
 }
@@ -244,40 +245,8 @@ function openerOf(
   };
 }
 
-function wantedListeners(
-  services: Iterable<Service>,
-  listeners: ServiceListeners,
-  include: (service: Service) => boolean,
-): Map<string, ListenerSpec> {
-  const wanted = new Map<string, ListenerSpec>();
-  if (listeners.mode === 'none') return wanted;
-  for (const service of services) {
-    if (service.type === 'ExternalName' || service.clusterIPs.length === 0 || !include(service)) continue;
-    for (const port of service.ports) {
-      const { protocol } = port;
-      if (protocol === 'SCTP') continue;
-      for (const listen of listenAddresses(service, port, listeners)) {
-        const key = `${service.id} ${port.name} ${port.port} ${protocol} ${listen.host} ${listen.port}`;
-        wanted.set(key, { service: service.id, port, protocol, listen });
-      }
-    }
-  }
-  return wanted;
-}
-
-function listenAddresses(
-  service: Service,
-  port: ServicePort,
-  listeners: Exclude<ServiceListeners, { mode: 'none' }>,
-): { host: string; port: number }[] {
-  if (listeners.mode === 'mapped') {
-    const { address, otherAddress } = listeners;
-    if (otherAddress === undefined) return [{ host: address, port: 0 }];
-    const families = new Set(service.clusterIPs.map(ipVersion));
-    return [address, otherAddress].filter((host) => families.has(ipVersion(host))).map((host) => ({ host, port: 0 }));
-  }
-  return service.clusterIPs.filter((ip) => ip.startsWith('127.')).map((host) => ({ host, port: port.port }));
-}
+const mappingKey = (id: ServiceId, portName: string, protocol: 'TCP' | 'UDP', host: string) =>
+  `${id} ${portName} ${protocol} ${host}`;
 
 function mappingOf({ service, port, protocol }: ListenerSpec, listener: OpenListener): PortMapping {
   return {

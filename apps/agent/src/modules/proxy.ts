@@ -1,6 +1,7 @@
 import { isIPv6 } from 'node:net';
 import type { AgentConfig } from '@edgemesh/config';
 import {
+  type Catalog,
   type Dialer,
   detach,
   type Endpoint,
@@ -127,33 +128,11 @@ function needsListener(
   { balancing, reachability }: ProxyDeps,
   include: (service: Service) => boolean,
 ): (service: Service) => boolean {
-  const hasFar = memoized(
-    (endpoints: readonly Endpoint[]) => endpoints.some((endpoint) => !reachability.isRoutable(endpoint)),
-    () => reachability.version,
-  );
+  const isFar = (endpoint: Endpoint) => !reachability.isRoutable(endpoint);
   return (service) => {
     if (!include(service)) return false;
     if (service.ports.some((port) => balancing.kernelPick(service, port) === 'listener')) return true;
-    const endpoints = view.current.endpoints.get(service.id);
-    return endpoints !== undefined && hasFar(endpoints);
-  };
-}
-
-/** Remembers answers per immutable object, as long as the version stays: most of 10,000 Services stay as they are. */
-function memoized<K extends object, V>(compute: (key: K) => V, version: () => number = () => 0): (key: K) => V {
-  let memory = new WeakMap<K, V>();
-  let seen = version();
-  return (key) => {
-    if (seen !== version()) {
-      seen = version();
-      memory = new WeakMap();
-    }
-    let value = memory.get(key);
-    if (value === undefined) {
-      value = compute(key);
-      memory.set(key, value);
-    }
-    return value;
+    return view.current.endpoints.get(service.id)?.some(isFar) ?? false;
   };
 }
 
@@ -172,18 +151,20 @@ function followRules(
 ): { readonly applied: Promise<void>; stop(): Promise<void> } {
   const { view, log } = context;
   const { kernel, services } = deps;
-  const makePlanner = () => createRulePlanner(planContext(context, deps));
-  let planner = makePlanner();
+  const planner = createRulePlanner(planContext(context, deps));
   let scheduled = false;
   let stopped = false;
   let routed = '';
+  let ranged: Catalog['services'] | undefined;
   const apply = async () => {
     // A Service whose endpoints have all moved behind the tunnel would have no rule until its listener is there.
     await services.settled();
-    const ranges = serviceRanges(view.current.services.values());
-    if (ranges.join() !== routed) {
-      await kernel.setFallbackRoutes(ranges);
+    const { services: known } = view.current;
+    if (known !== ranged) {
+      const ranges = serviceRanges(known.values());
+      if (ranges.join() !== routed) await kernel.setFallbackRoutes(ranges);
       routed = ranges.join();
+      ranged = known;
     }
     // A failure is in the kernel's own status, and it tries again by itself.
     await kernel.apply(planner.plan(view.current)).catch(() => undefined);
@@ -198,12 +179,12 @@ function followRules(
   };
   const renew = () => {
     services.reconsider();
-    planner = makePlanner();
+    planner.forget();
     schedule();
   };
   const unsubscribe = [
-    services.onMappings(() => {
-      planner = makePlanner();
+    services.onMappings((service) => {
+      planner.forget(service);
       schedule();
     }),
     deps.reachability.onChange(renew),
@@ -228,33 +209,29 @@ function followRules(
 /** The /16 and /112 ranges in which ClusterIPs are: few, and close to what clusters are given. */
 export function serviceRanges(services: Iterable<Pick<Service, 'clusterIPs'>>): string[] {
   const ranges = new Set<string>();
-  for (const { clusterIPs } of services) for (const range of rangesOf(clusterIPs)) ranges.add(range);
+  for (const { clusterIPs } of services) {
+    for (const ip of clusterIPs) {
+      const range = rangeOf(ip);
+      if (range !== undefined) ranges.add(range);
+    }
+  }
   return [...ranges].sort();
 }
 
-const rangesOf = memoized((clusterIPs: readonly string[]): readonly string[] =>
-  clusterIPs.flatMap((ip) => {
-    const range = parseCidr(`${ip}/${ip.includes(':') ? 112 : 16}`);
-    return range === undefined ? [] : formatCidr(range);
-  }),
-);
+/** ClusterIPs are canonical, so the first half of an IPv4 address can be read off: there are thousands of them. */
+function rangeOf(ip: string): string | undefined {
+  if (ipVersion(ip) === 4) return `${ip.slice(0, ip.indexOf('.', ip.indexOf('.') + 1))}.0.0/16`;
+  const range = parseCidr(`${ip}/112`);
+  return range && formatCidr(range);
+}
 
 function planContext({ config, nodeName }: AgentContext, { services, balancing, include, reachability }: RulesDeps) {
-  const keyOf = (id: string, portName: string, protocol: string, family: number) =>
-    `${id} ${portName} ${protocol} ${family}`;
-  const ports = new Map(
-    services.mappings.map((m) => [
-      keyOf(m.serviceId, m.portName, m.protocol, ipVersion(m.listenAddress)),
-      m.listenPort,
-    ]),
-  );
   const { bridgeDeviceIP, bridgeDeviceIPv6 } = config.commonConfig;
   return {
     nodeName,
     bridgeIP: bridgeDeviceIP,
     ...(bridgeDeviceIPv6 !== '' && { bridgeIPv6: bridgeDeviceIPv6 }),
-    listenPortOf: (...key: [id: string, portName: string, protocol: string, family: number]) =>
-      ports.get(keyOf(...key)),
+    listenPortOf: services.listenPortOf,
     isRoutable: (endpoint: Endpoint) => reachability.isRoutable(endpoint),
     onlyWhereNeeded: config.modules.edgeProxy.onlyWhereNeeded,
     eligible: balancing.eligibleAll,

@@ -1,10 +1,11 @@
-import { type Catalog, EMPTY_CATALOG, type Endpoint, type Service, serviceId } from '@edgemesh/core';
+import { type Catalog, EMPTY_CATALOG, type Endpoint, type Service } from '@edgemesh/core';
 import { eligibleEndpoints } from '@edgemesh/lb';
 import { makeService } from '@edgemesh/testkit';
 import { makeEndpoint } from '@edgemesh/testkit/conformance';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createRulePlanner, MAX_ROUND_ROBIN_SERVICES, type PlanContext, planRules } from './plan-rules.ts';
+import { createRulePlanner, MAX_ROUND_ROBIN_SERVICES, planRules } from './plan-rules.ts';
+import type { PlanContext } from './plan-service.ts';
 import type { ServiceRule } from './rules.ts';
 
 const service = (more: Partial<Service> = {}): Service => makeService('shop/web', more);
@@ -273,6 +274,30 @@ describe('the plan of kernel rules', () => {
     expect(second).toEqual(first);
     expect(second.rules[0]).toBe(first.rules[0]);
     expect(second.rules[1]).not.toBe(first.rules[1]);
+  });
+
+  it('comes to the same plan whatever was planned before', () => {
+    const ids = ['a/a', 'b/b', 'c/c', 'd/d'] as const;
+    const services = ids.flatMap((id, i) => [1, 2].map((n) => service({ id, clusterIPs: [`10.96.${n}.${i}`] })));
+    const lists = [[near], [far], [near, far], []];
+    const step = fc.record({
+      present: fc.subarray(services),
+      list: fc.constantFrom(...lists),
+      port: fc.constantFrom(1, 2),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 8 }), (steps) => {
+        let port = 1;
+        const how = context({ listenPortOf: () => port });
+        const planner = createRulePlanner(how);
+        for (const { present, list, ...at } of steps) {
+          if (at.port !== port) for (const id of ids) planner.forget(id);
+          port = at.port;
+          const now = catalog(list, ...present);
+          expect(planner.plan(now)).toEqual(planRules(now, how));
+        }
+      }),
+    );
   });
 
   it('gives every eligible endpoint its share, whatever the mix', () => {

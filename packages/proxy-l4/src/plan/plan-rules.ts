@@ -1,44 +1,6 @@
-import {
-  type Catalog,
-  type Endpoint,
-  ipVersion,
-  parseCidr,
-  type Service,
-  type ServiceId,
-  type ServicePort,
-} from '@edgemesh/core';
-import { planFrontends } from './plan-frontends.ts';
-import type { RuleEndpoint, RuleExclusion, RulePick, RulesPlan, ServiceRule } from './rules.ts';
-
-/** How the kernel shall choose for a Service port; `listener`: it cannot, the agent chooses for every connection. */
-export type KernelPick = 'random' | 'roundRobin' | 'listener';
-
-/** What the plan depends on beside the catalog. The functions must be pure as long as the context lives. */
-export interface PlanContext {
-  readonly nodeName: string;
-  /** Address of the agent's listeners. */
-  readonly bridgeIP: string;
-  /** Its IPv6 twin; without it, IPv6 Service addresses get routable endpoints only. */
-  readonly bridgeIPv6?: string;
-  /** Port of the listener that serves a Service port on the address of this family; undefined: there is none (yet). */
-  listenPortOf(id: ServiceId, portName: string, protocol: 'TCP' | 'UDP', family: 4 | 6): number | undefined;
-  /** True when the kernel of this node reaches the endpoint without the tunnel. */
-  isRoutable(endpoint: Endpoint): boolean;
-  /** kube-proxy's rules for `service.internalTrafficPolicy` and topology: `eligibleEndpoints` of `@edgemesh/lb`. */
-  eligible(service: Service, endpoints: readonly Endpoint[], port: ServicePort): readonly Endpoint[];
-  /** False: not our business, leave it to whoever comes after us. */
-  filter(service: Service): boolean;
-  /**
-   * Default `random`. ClientIP affinity of the Service wins over `random` and `roundRobin`; with more than
-   * {@link MAX_ROUND_ROBIN_SERVICES} Services, `roundRobin` is `random`.
-   */
-  pickOf?(service: Service, port: ServicePort): KernelPick;
-  readonly exclusions: readonly RuleExclusion[];
-  /** Leave what the kernel can do alone to whoever comes after us (kube-proxy): rules only where the agent is needed. */
-  readonly onlyWhereNeeded?: boolean;
-  /** Masquerade ClusterIP traffic too, where pods' answers would not come back through this node. Default false. */
-  readonly masqueradeAll?: boolean;
-}
+import { type Catalog, type Endpoint, parseCidr, type Service, type ServiceId } from '@edgemesh/core';
+import { type PlanContext, planService } from './plan-service.ts';
+import type { RulesPlan, ServiceRule } from './rules.ts';
 
 /**
  * Taking turns needs a chain with a counter for each Service port, and nft takes tens of seconds to load 10,000 of those; chains for
@@ -51,151 +13,85 @@ export function planRules(catalog: Catalog, context: PlanContext): RulesPlan {
   return createRulePlanner(context).plan(catalog);
 }
 
-/** Plans again and again for one context and reuses the rules of what has not changed, by identity. */
+/** Plans again and again for one context. What has not changed keeps its rules, by identity. */
 export interface RulePlanner {
+  /** Costs two map lookups per unchanged Service. */
   plan(catalog: Catalog): RulesPlan;
+  /** The functions of the context may answer otherwise now, for one Service or for all: nodes, reachability, listeners, policies. */
+  forget(id?: ServiceId): void;
 }
 
 interface Remembered {
-  readonly service: Service;
-  readonly endpoints: readonly Endpoint[] | undefined;
-  readonly rules: readonly ServiceRule[];
+  readonly id: ServiceId;
+  /** Undefined: to be planned anew. */
+  service: Service | undefined;
+  endpoints: readonly Endpoint[] | undefined;
+  rules: readonly ServiceRule[];
+  /** The plan that had it last. */
+  seen: number;
 }
 
-/** Creates a planner. Make another one when anything changes that the context's functions look at (nodes, reachability, policies). */
+/** Creates a planner. */
 export function createRulePlanner(context: PlanContext): RulePlanner {
-  let memory = new Map<ServiceId, Remembered>();
+  const memory = new Map<ServiceId, Remembered>();
   const atRandom: PlanContext = {
     ...context,
     pickOf: (service, port) => (context.pickOf?.(service, port) === 'listener' ? 'listener' : 'random'),
   };
   let many = false;
+  let round = 0;
+  /** What is remembered, by id: the order of the rules. */
+  let sorted: readonly Remembered[] = [];
+  let rules: readonly ServiceRule[] = [];
+
+  const forget = (id?: ServiceId) => {
+    for (const one of id === undefined ? memory.values() : [memory.get(id)]) {
+      if (one !== undefined) one.service = undefined;
+    }
+  };
+  /** Plans what has changed. True when anything did. */
+  const update = ({ services, endpoints }: Catalog): boolean => {
+    const how = many ? atRandom : context;
+    let changed = false;
+    let members = memory.size;
+    round++;
+    for (const [id, service] of services) {
+      let one = memory.get(id);
+      if (one === undefined) {
+        one = { id, service: undefined, endpoints: undefined, rules: [], seen: round };
+        memory.set(id, one);
+      } else members--;
+      one.seen = round;
+      const list = endpoints.get(id);
+      if (one.service === service && one.endpoints === list) continue;
+      one.service = service;
+      one.endpoints = list;
+      one.rules = planService(service, list ?? [], how);
+      changed = true;
+    }
+    if (members > 0) for (const [id, one] of memory) if (one.seen !== round) memory.delete(id);
+    if (members > 0 || memory.size !== sorted.length) {
+      sorted = [...memory.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+      changed = true;
+    }
+    return changed;
+  };
+
   return {
+    forget,
     plan(catalog) {
       // Back only well below the limit: a cluster at the limit must not change all rules with each Service.
       const limit = many ? MAX_ROUND_ROBIN_SERVICES * 0.9 : MAX_ROUND_ROBIN_SERVICES;
       if (many !== catalog.services.size > limit) {
         many = !many;
-        memory.clear();
+        forget();
       }
-      const how = many ? atRandom : context;
-      const next = new Map<ServiceId, Remembered>();
-      for (const id of [...catalog.services.keys()].sort()) {
-        const service = catalog.services.get(id) as Service;
-        const endpoints = catalog.endpoints.get(id);
-        const before = memory.get(id);
-        const same = before !== undefined && before.service === service && before.endpoints === endpoints;
-        next.set(id, same ? before : { service, endpoints, rules: planService(service, endpoints ?? [], how) });
-      }
-      memory = next;
+      if (update(catalog)) rules = sorted.flatMap((one) => one.rules);
       return {
-        rules: [...next.values()].flatMap((remembered) => remembered.rules),
+        rules,
         exclusions: context.exclusions,
         internalSources: (catalog.nodes.get(context.nodeName)?.podCIDRs ?? []).filter((cidr) => parseCidr(cidr)),
       };
     },
-  };
-}
-
-/** The rules of one Service: at most three per port and address family. */
-export function planService(service: Service, endpoints: readonly Endpoint[], context: PlanContext): ServiceRule[] {
-  if (service.headless || service.type === 'ExternalName' || !context.filter(service)) return [];
-  const rules: ServiceRule[] = [];
-  for (const port of service.ports) {
-    if (port.protocol === 'SCTP') continue;
-    for (const family of [4, 6] as const) {
-      for (const part of planFrontends(service, port, family, context.masqueradeAll ?? false)) {
-        const rule = planPart(service, endpoints, port, family, part, context);
-        if (rule !== undefined) rules.push(rule);
-      }
-    }
-  }
-  return rules;
-}
-
-type Part = ReturnType<typeof planFrontends>[number];
-
-function planPart(
-  service: Service,
-  all: readonly Endpoint[],
-  port: ServicePort,
-  family: 4 | 6,
-  part: Part,
-  context: PlanContext,
-): ServiceRule | undefined {
-  const protocol = port.protocol as 'TCP' | 'UDP';
-  const eligible = (policy: Service['internalTrafficPolicy']) =>
-    ofFamily(service, context.eligible(withPolicy(service, policy), all, port), family);
-  const pool = eligible(part.policy);
-  const listener = listenerOf(service, port, protocol, family, context);
-  const { routable, tunnelled, pick } = split(service, port, family, pool, part, context);
-  const left = listener === undefined ? 0 : tunnelled;
-  // Endpoints that neither the kernel nor a listener can serve: not "no endpoints". Whoever comes after us may know how.
-  if (routable.length === 0 && left === 0 && pool.length > 0) return undefined;
-  if (context.onlyWhereNeeded === true && left === 0) return undefined;
-  const elsewhere = pool.length === 0 && part.policy === 'Local' && eligible('Cluster').length > 0;
-  return {
-    key: `${service.id}:${port.name}:${protocol}:${family}${part.suffix}`,
-    family,
-    protocol,
-    frontends: part.frontends,
-    routable,
-    tunnelled: left,
-    ...(left > 0 && listener !== undefined ? { listener } : {}),
-    pick,
-    whenEmpty: elsewhere ? 'drop' : 'reject',
-  };
-}
-
-/** Endpoints of the other family belong to the Service's other address; where it has none, the agent can still dial them. */
-function ofFamily(service: Service, endpoints: readonly Endpoint[], family: 4 | 6): readonly Endpoint[] {
-  const other = family === 4 ? 6 : 4;
-  if (!service.clusterIPs.some((ip) => ipVersion(ip) === other)) return endpoints;
-  return endpoints.filter((endpoint) => ipVersion(endpoint.address) !== other);
-}
-
-function withPolicy(service: Service, policy: Service['internalTrafficPolicy']): Service {
-  return service.internalTrafficPolicy === policy ? service : { ...service, internalTrafficPolicy: policy };
-}
-
-function listenerOf(
-  service: Service,
-  port: ServicePort,
-  protocol: 'TCP' | 'UDP',
-  family: 4 | 6,
-  context: PlanContext,
-): ServiceRule['listener'] {
-  const address = family === 4 ? context.bridgeIP : context.bridgeIPv6;
-  const listenPort = context.listenPortOf(service.id, port.name, protocol, family);
-  return address === undefined || listenPort === undefined ? undefined : { address, port: listenPort };
-}
-
-function split(
-  service: Service,
-  port: ServicePort,
-  family: 4 | 6,
-  pool: readonly Endpoint[],
-  part: Part,
-  context: PlanContext,
-): { routable: RuleEndpoint[]; tunnelled: number; pick: RulePick } {
-  const wish = context.pickOf?.(service, port) ?? 'random';
-  // The listener picks by the Service's internal policy: what it would pick from must be this pool.
-  const listenerKnows = part.policy === service.internalTrafficPolicy;
-  if (wish === 'listener' && listenerKnows) {
-    return { routable: [], tunnelled: Math.min(1, pool.length), pick: { kind: 'random' } };
-  }
-  const inKernel = pool.filter((endpoint) => ipVersion(endpoint.address) === family && context.isRoutable(endpoint));
-  const { sessionAffinity } = service;
-  return {
-    routable: inKernel.map((endpoint) => ({
-      address: endpoint.address,
-      port: endpoint.port,
-      local: endpoint.nodeName === context.nodeName,
-    })),
-    tunnelled: listenerKnows ? pool.length - inKernel.length : 0,
-    pick:
-      sessionAffinity.type === 'ClientIP'
-        ? { kind: 'clientIP', timeoutSeconds: sessionAffinity.timeoutSeconds }
-        : { kind: wish === 'roundRobin' ? 'roundRobin' : 'random' },
   };
 }
