@@ -43,18 +43,34 @@ interface Compiled extends PortPolicy {
   readonly key: string;
 }
 
+/** Plain policies kept: one for each affinity timeout that Services name, nearly always one. */
+const MAX_PLAIN_POLICIES = 1_000;
+
+/** Policies of Services without a rule. There are few of them and thousands of such Services: all share them. */
+function createPlainPolicies(byDefault: PlainPolicy | undefined): (service: Service) => Compiled {
+  const known = new Map<number, Compiled>();
+  return (service) => {
+    const { sessionAffinity } = service;
+    const timeout = sessionAffinity.type === 'ClientIP' ? sessionAffinity.timeoutSeconds : 0;
+    const found = known.get(timeout);
+    if (found !== undefined) return found;
+    const policy = policyFromService(service, byDefault);
+    const made = { policy, subsets: new Map(), conditions: [], key: JSON.stringify(policy) };
+    if (known.size < MAX_PLAIN_POLICIES) known.set(timeout, made);
+    return made;
+  };
+}
+
 /** Rules and Services are compiled once per version of either. */
 export function createCatalogBalancing(options: CatalogBalancingOptions): CatalogBalancing {
   const { catalog, nodeName, clusterDomain, defaultPolicy } = options;
+  const plainPolicy = createPlainPolicies(defaultPolicy);
   let rules: ReadonlyMap<string, KubeObject> | undefined;
   let memo = new WeakMap<Service, Map<string, Compiled>>();
 
   const compile = (service: Service, port: ServicePort): Compiled => {
     const rule = rules && destinationRuleFor(service, rules.values(), clusterDomain);
-    if (rule === undefined) {
-      const policy = policyFromService(service, defaultPolicy);
-      return { policy, subsets: new Map(), conditions: [], key: JSON.stringify(policy) };
-    }
+    if (rule === undefined) return plainPolicy(service);
     const compiled = policyFromDestinationRule(rule, service, port, defaultPolicy);
     const name = `${rule.metadata.namespace ?? 'default'}/${rule.metadata.name}`;
     return { ...compiled, rule: name, key: JSON.stringify(compiled.policy) };
@@ -66,6 +82,7 @@ export function createCatalogBalancing(options: CatalogBalancingOptions): Catalo
       rules = present;
       memo = new WeakMap();
     }
+    if (rules === undefined || rules.size === 0) return plainPolicy(service);
     let ports = memo.get(service);
     if (ports === undefined) {
       ports = new Map();

@@ -28,17 +28,23 @@ export function createCatalogIndex(initial: Catalog, options: CatalogIndexOption
   let catalog = initial;
   let nodeCidrs: Cidr[] = [];
   const addressesOf = new Map<ServiceId, readonly string[]>();
-  const byAddress = new Map<string, Set<ServiceId>>();
+  // Nearly every address belongs to one Service, and a set for each of 100,000 would take 20 MB.
+  const byAddress = new Map<string, ServiceId | ReadonlySet<ServiceId>>();
   const perNamespace = new Map<string, number>();
+
+  const idsAt = (address: string): readonly ServiceId[] => {
+    const known = byAddress.get(address);
+    return known === undefined ? [] : typeof known === 'string' ? [known] : [...known];
+  };
 
   const remove = (id: ServiceId) => {
     const addresses = addressesOf.get(id);
     if (addresses === undefined) return;
     addressesOf.delete(id);
     for (const address of addresses) {
-      const ids = byAddress.get(address);
-      ids?.delete(id);
-      if (ids?.size === 0) byAddress.delete(address);
+      const left = idsAt(address).filter((other) => other !== id);
+      if (left.length === 0) byAddress.delete(address);
+      else byAddress.set(address, left.length === 1 ? (left[0] as ServiceId) : new Set(left));
     }
     const { namespace } = parseServiceId(id);
     const left = (perNamespace.get(namespace) ?? 1) - 1;
@@ -57,9 +63,8 @@ export function createCatalogIndex(initial: Catalog, options: CatalogIndexOption
     }
     addressesOf.set(id, [...addresses]);
     for (const address of addresses) {
-      const ids = byAddress.get(address);
-      if (ids === undefined) byAddress.set(address, new Set([id]));
-      else ids.add(id);
+      const known = byAddress.get(address);
+      byAddress.set(address, known === undefined ? id : new Set([...idsAt(address), id]));
     }
     perNamespace.set(service.namespace, (perNamespace.get(service.namespace) ?? 0) + 1);
   };
@@ -71,7 +76,7 @@ export function createCatalogIndex(initial: Catalog, options: CatalogIndexOption
   const index: CatalogIndex = {
     hasNamespace: (namespace) =>
       perNamespace.has(namespace) || (catalog.objects.get('Namespace')?.has(namespace) ?? false),
-    servicesAt: (address) => byAddress.get(address) ?? [],
+    servicesAt: idsAt,
     podNamespace(address) {
       const known = podNamespaces(catalog.objects.get('Pod')).get(address);
       if (known !== undefined) return known;
