@@ -65,27 +65,30 @@ export function skipName(message: Buffer, offset: number): number {
 
 /**
  * Labels of the name at `offset`, pointers followed; undefined when malformed. A pointer must lead before the place it
- * was reached from (RFC 1035 4.1.4), so no message can make this loop.
+ * was reached from (RFC 1035 4.1.4: a prior occurrence), and what is read there must end before that place too. So no message can
+ * make this loop, and no name is made of its own pointer's bytes.
  */
 export function readName(message: Buffer, offset: number): Name | undefined {
   const labels: string[] = [];
   let at = offset;
   let floor = offset;
+  let end = message.length;
   let bytes = 1;
   for (;;) {
-    const length = message[at];
-    if (length === undefined) return undefined;
+    if (at >= end) return undefined;
+    const length = message[at] as number;
     if (length === 0) return labels;
     if (length >= 0xc0) {
-      const low = message[at + 1];
-      if (low === undefined) return undefined;
+      if (at + 2 > end) return undefined;
+      const low = message[at + 1] as number;
       at = ((length & 0x3f) << 8) | low;
       // Into the header: its flags are no name, and they are rewritten when an answer is passed on.
       if (at >= floor || at < HEADER_BYTES) return undefined;
+      end = floor;
       floor = at;
       continue;
     }
-    if (length > MAX_LABEL_BYTES || at + 1 + length > message.length) return undefined;
+    if (length > MAX_LABEL_BYTES || at + 1 + length > end) return undefined;
     bytes += length + 1;
     if (bytes > MAX_NAME_BYTES) return undefined;
     labels.push(message.toString('latin1', at + 1, at + 1 + length));

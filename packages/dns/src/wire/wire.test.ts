@@ -55,6 +55,12 @@ describe('a name', () => {
     expect(read([0, 1, 97, 0xc0, 12], 1)).toEqual(['a']);
   });
 
+  it('is refused when what a pointer leads to runs into the pointer again', () => {
+    const message = Buffer.concat([Buffer.alloc(12), Buffer.from([3, 97, 98, 0xc0, 12, 97, 0])]);
+    expect(readName(message, 15)).toBeUndefined();
+    expect(readName(Buffer.concat([Buffer.alloc(12), Buffer.from([1, 97, 0xc0, 12])]), 14)).toBeUndefined();
+  });
+
   it('is refused when a pointer leads into the header', () => {
     expect(readName(Buffer.concat([Buffer.alloc(13), Buffer.from([1, 97, 0xc0, 11])]), 13)).toBeUndefined();
   });
