@@ -69,11 +69,11 @@ function serve(socket: Socket, deps: ListenerDeps): void {
     const limit = udpLimit(view, maxUdpPayload);
     const reply = resolver.answerNow(message, view, verdict, limit, address);
     if (reply !== undefined) {
-      socket.send(reply, 0, reply.length, port, address);
+      socket.send(reply, port, address);
       return;
     }
     resolver.answerLater(message, view, limit, address, (later) => {
-      if (open) socket.send(later, 0, later.length, port, address);
+      if (open) socket.send(later, port, address);
     });
   });
 }
