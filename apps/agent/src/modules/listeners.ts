@@ -1,16 +1,17 @@
 import { isProfiledByAdmin } from '@edgemesh/config';
 import { createAdminServer } from '@edgemesh/telemetry';
 import type { AgentModule } from '../context.ts';
+import { hasIpv6 } from './kernel.ts';
 
 /** Metrics on a port of their own on every address, for a Prometheus outside of the node; as the original's tunnel had it. */
 export const metricsModule: AgentModule = {
   name: 'metrics',
   critical: false,
   isWanted: ({ modules }) => modules.edgeTunnel.enable && modules.edgeTunnel.metricConfig.enable,
-  start(room) {
+  async start(room) {
     const { config, log } = room.context();
     const { port } = config.modules.edgeTunnel.metricConfig;
-    return createAdminServer({ ...room.telemetry, listen: { host: '::', port }, log });
+    return createAdminServer({ ...room.telemetry, listen: { host: (await hasIpv6()) ? '::' : '0.0.0.0', port }, log });
   },
 };
 
