@@ -1,5 +1,8 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { dirname } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createShellRunner, type ShellRunner } from './shell-runner.ts';
 
@@ -45,6 +48,21 @@ describe('the shell runner', () => {
   it('says that a tool is missing, and that output is too long', async () => {
     await expect(runner.run('no-such-tool', [])).rejects.toMatchObject({ code: 'missing-tool' });
     await expect(runner.run('head', ['-c', '200000', '/dev/zero'])).rejects.toMatchObject({ code: 'output' });
+  });
+
+  it('leaves no folder behind when its process is killed', async () => {
+    const code = `
+      import { createShellRunner } from ${JSON.stringify(new URL('./shell-runner.ts', import.meta.url).href)};
+      const { stdout } = await (await createShellRunner()).run('sh', ['-c', 'ls -l /proc/$$/fd/1']);
+      process.stdout.write(stdout.split(' -> ')[1]);
+      setInterval(() => {}, 1_000);`;
+    const child = spawn(process.execPath, ['--conditions=@edgemesh/source', '--input-type=module', '-e', code]);
+    const [output] = (await once(child.stdout, 'data')) as [Buffer];
+    const folder = dirname(output.toString().trim());
+    expect(folder).toContain('edgemesh-run-');
+    expect(existsSync(folder)).toBe(true);
+    child.kill('SIGKILL');
+    await expect.poll(() => existsSync(folder), { timeout: 5_000 }).toBe(false);
   });
 
   it('leaves no process and no folder behind', async () => {

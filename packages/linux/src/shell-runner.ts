@@ -115,6 +115,8 @@ class ShellRunnerImpl implements ShellRunner {
   #start(): ChildProcessWithoutNullStreams {
     // A process group of its own: stopping it takes the running command along.
     const shell = spawn('/bin/sh', ['-s'], { detached: true });
+    // Its input ends with this process, however that dies: nothing is left in the temporary folder then.
+    shell.stdin.write(`trap ${quote(`rm -rf ${quote(this.#folder)}`)} EXIT\n`);
     shell.on('error', () => this.#forget(shell)); // 'close' follows and ends the command that waits
     shell.on('close', () => this.#forget(shell));
     shell.stdin.on('error', () => this.#forget(shell));
