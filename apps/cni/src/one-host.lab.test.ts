@@ -138,6 +138,37 @@ describe.skipIf(missing !== undefined)('the plugin on one host', () => {
     await Promise.all(names.map((name) => runtime.remove(name)));
     await linksAre(1);
     expect(await leases()).toEqual([]);
+    expect(await lab.host('node').must('nft', ['list', 'ruleset'])).not.toContain('chain emc');
+  });
+
+  it('lets a pod send from its own addresses only', async () => {
+    const runtime = runtimeWith({ ipam: { ranges } });
+    const [a, b, c] = await Promise.all(['a', 'b', 'c'].map((name) => runtime.add(name)));
+    if (a === undefined || b === undefined || c === undefined) throw new Error('three pods');
+    const dropped = async () => {
+      const { stdout } = await lab.host('node').exec('nft', ['list', 'table', 'bridge', 'edgemesh_pods']);
+      return [...stdout.matchAll(/counter packets (\d+)/g)].reduce((sum, [, count]) => sum + Number(count), 0);
+    };
+    // Everything that is a pod's own, neighbour discovery among it, passes.
+    for (const family of [4, 6] as const) expect(await pings(runtime, 'a', b.ip(family))).toBe(true);
+    expect(await dropped()).toBe(0);
+    await runtime.exec('a', 'ip', 'addr', 'add', `${b.ip()}/32`, 'dev', 'eth0');
+    await runtime.exec('a', 'ip', '-6', 'addr', 'add', `${b.ip(6)}/128`, 'dev', 'eth0', 'nodad');
+    const received = async () => {
+      const { stdout } = await runtime.exec('c', 'nstat', '-asz', 'IcmpInEchos', 'Icmp6InEchos');
+      return [...stdout.matchAll(/InEchos +(\d+)/g)].map(([, count]) => Number(count));
+    };
+    for (const family of [4, 6] as const) {
+      await runtime.exec('a', 'ping', '-c', '2', '-i', '0.05', '-W', '1', '-I', b.ip(family), c.ip(family));
+    }
+    expect(await received()).toEqual([0, 0]);
+    expect(await dropped()).toBeGreaterThanOrEqual(4);
+    // Nor with the MAC of another, which the bridge would believe.
+    const { mac } = b.result.interfaces[2] as { mac: string };
+    await runtime.exec('a', 'ip', 'link', 'set', 'dev', 'eth0', 'address', mac);
+    await runtime.exec('a', 'ping', '-c', '1', '-W', '1', c.ip());
+    expect(await received()).toEqual([0, 0]);
+    expect(await pings(runtime, 'b', c.ip())).toBe(true);
   });
 
   it('gives a full range back by GC, links included, and says in STATUS that it is full', async () => {

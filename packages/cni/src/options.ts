@@ -6,6 +6,8 @@ export const CNI_DEFAULTS = {
   linkPrefix: 'emc',
   /** Alias of every link that we make: GC and cleanup touch nothing else. */
   linkAlias: 'edgemesh-cni',
+  /** Our nftables table, family bridge: what each pod may send from. */
+  spoofTable: 'edgemesh_pods',
   /** MTU of pod links where neither the configuration nor the agent says one. */
   mtu: 1_500,
   /**

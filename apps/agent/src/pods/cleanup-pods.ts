@@ -13,8 +13,8 @@ interface LinkJson {
 }
 
 /**
- * Removes what the pod network may have left in the kernel, tables aside: routes and rules of our protocol number, the bridge, the
- * TUN device. Pods that still run lose their network. Never throws; each step is tried whatever became of the others.
+ * Removes what the pod network may have left in the kernel, tables of the agent aside: routes and rules of our protocol number, the
+ * bridge with the guards of its ports, the TUN device. Pods that still run lose their network. Never throws; each step is tried whatever became of the others.
  */
 export async function cleanupPods(runner: Runner): Promise<readonly CleanupStep[]> {
   const { bridge, linkAlias } = CNI_DEFAULTS;
@@ -22,6 +22,7 @@ export async function cleanupPods(runner: Runner): Promise<readonly CleanupStep[
   return [
     await step('routes to pods', () => removeMarked(runner, 'route')),
     await step('rules for pods', () => removeMarked(runner, 'rule')),
+    await step(`guards of pods' addresses`, () => removeGuards(runner)),
     await step(`bridge ${bridge}`, () => removeLink(runner, bridge, ({ ifalias }) => ifalias === linkAlias)),
     await step(`device ${tunName}`, () => removeLink(runner, tunName, (link) => link.linkinfo?.info_kind === 'tun')),
   ];
@@ -57,6 +58,14 @@ async function markedRules(runner: Runner, family: string): Promise<string[]> {
   return rules
     .filter(({ protocol }) => protocol === PROTOCOL)
     .map(({ priority }) => `rule del priority ${priority} protocol ${PROTOCOL}`);
+}
+
+async function removeGuards(runner: Runner): Promise<boolean> {
+  const table = `bridge ${CNI_DEFAULTS.spoofTable}`;
+  const { stdout } = await mustRun(runner, 'nft', ['list', 'tables']);
+  if (!stdout.split('\n').includes(`table ${table}`)) return false;
+  await mustRun(runner, 'nft', ['-f', '-'], { input: `delete table ${table}\n` });
+  return true;
 }
 
 /** Removes a link of this name if it is ours; false where there is none. */

@@ -17,7 +17,8 @@ const ON = 'modules: {edgeCNI: {enable: true}}';
 function answering(lines: Readonly<Record<string, unknown>>) {
   return createRecordingRunner(({ command, args }: RecordedCall) => {
     const answer = lines[[command, ...args].join(' ')];
-    return answer === undefined ? undefined : { stdout: JSON.stringify(answer) };
+    if (answer === undefined) return undefined;
+    return { stdout: typeof answer === 'string' ? answer : JSON.stringify(answer) };
   });
 }
 
@@ -108,12 +109,13 @@ describe('discovery', () => {
 describe('cleanup', () => {
   it('finds nothing on a clean node and changes nothing', async () => {
     const runner = answering({});
-    expect((await cleanupPods(runner)).map(({ result }) => result)).toEqual(['absent', 'absent', 'absent', 'absent']);
-    expect(runner.calls.every(({ args }) => args.includes('show'))).toBe(true);
+    expect((await cleanupPods(runner)).map(({ result }) => result)).toEqual(Array(5).fill('absent'));
+    expect(runner.calls.every(({ args }) => args.includes('show') || args.includes('list'))).toBe(true);
   });
 
   it('removes routes and rules of our number, our bridge and our device, and nothing else', async () => {
     const runner = answering({
+      'nft list tables': 'table inet theirs\ntable bridge edgemesh_pods\n',
       'ip -4 -j route show table main proto 94': [{ dst: '10.244.2.0/24', gateway: '192.168.1.2' }],
       'ip -6 -j rule show': [
         { priority: 0, protocol: 'kernel' },
@@ -125,11 +127,12 @@ describe('cleanup', () => {
         { ifname: 'docker0', linkinfo: { info_kind: 'bridge' } },
       ],
     });
-    expect((await cleanupPods(runner)).map(({ result }) => result)).toEqual(Array(4).fill('removed'));
-    const changes = runner.calls.filter(({ args }) => !args.includes('show'));
+    expect((await cleanupPods(runner)).map(({ result }) => result)).toEqual(Array(5).fill('removed'));
+    const changes = runner.calls.filter(({ args }) => !args.includes('show') && !args.includes('list'));
     expect(changes.map(({ args, input }) => input?.trim() ?? args.join(' '))).toEqual([
       'route del 10.244.2.0/24 proto 94',
       'rule del priority 77 protocol 94',
+      'delete table bridge edgemesh_pods',
       'link del dev emcni0',
       'link del dev edgemesh-tun',
     ]);

@@ -5,6 +5,7 @@ import { createRuntime, type Runtime, type RuntimeHost } from './runtime.ts';
 const NODE_MAIN = fileURLToPath(new URL('./node-main.ts', import.meta.url));
 
 export interface NodeProcess {
+  readonly pid: number;
   readonly lines: readonly string[];
   write(text: string): void;
   waitForLine(pattern: RegExp | string, options?: { readonly timeoutMs?: number }): Promise<string>;

@@ -19,6 +19,7 @@ import {
   podRoutes,
   podSettings,
 } from './links.ts';
+import { guard, unguard } from './spoof-guard.ts';
 
 interface Allocation {
   readonly addresses: readonly PodAddress[];
@@ -49,10 +50,13 @@ export async function add(call: Call): Promise<CniResult> {
   const allocation = await allocate(call);
   const link = planLink(call, hostName, allocation.addresses);
   try {
-    await makeLinks(call, link, allocation);
+    // Side by side: each waits for the kernel, and nothing runs in the pod before both are done.
+    const guarded = config.spoofCheck ? guard(ports.execute, link) : undefined;
+    await Promise.all([guarded, makeLinks(call, link, allocation)]);
   } catch (error) {
     // As if nothing had happened. The runtime sends DEL too, but need not.
     await ipBatch(ports.execute, [`link del dev ${hostName}`]);
+    if (config.spoofCheck) await unguard(ports.execute, [hostName]);
     if (!usesOwnIpam(config)) await freeForeign(call).catch(() => undefined);
     else if (before.length === 0) call.leases.release(ownerOf(request));
     throw error;

@@ -2,6 +2,7 @@ import { type Call, ownerOf, recordFile, requireRanges, usesOwnIpam } from './co
 import { callDelegate, delegateConfig, ipamConfig } from './delegate.ts';
 import { ipBatch, throwFirst } from './ip-batch.ts';
 import { hostLinkName } from './links.ts';
+import { unguard } from './spoof-guard.ts';
 
 /** DEL: link first, address last, so that no address is given out while a pod still has it. Missing things are fine. */
 export async function del(call: Call): Promise<void> {
@@ -23,13 +24,14 @@ export async function del(call: Call): Promise<void> {
 }
 
 /** Deletes the host's ends, and with them the pods'. */
-export async function deleteLinks({ ports }: Pick<Call, 'ports'>, names: readonly string[]): Promise<void> {
+export async function deleteLinks({ ports, config }: Call, names: readonly string[]): Promise<void> {
   if (names.length === 0) return;
   const failed = await ipBatch(
     ports.execute,
     names.map((name) => `link del dev ${name}`),
   );
   throwFirst(failed, ({ message }) => /Cannot find device|No such device/.test(message));
+  if (config.spoofCheck) await unguard(ports.execute, names);
 }
 
 /** A pod must be deletable when the agent's file is gone. */

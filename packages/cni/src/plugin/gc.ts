@@ -9,7 +9,7 @@ import { hostLinkName } from './links.ts';
  * and DEL back meanwhile. Every link has a lease or a record that is older, so going through those finds all.
  */
 export async function gc(call: Call): Promise<void> {
-  const { config, ports, leases } = call;
+  const { config, leases } = call;
   const valid = new Set(config.validAttachments.map(({ containerID, ifname }) => `${containerID}/${ifname}`));
   const keep = ({ containerId, ifname }: LeaseOwner) => valid.has(`${containerId}/${ifname}`);
   if (!usesOwnIpam(config)) {
@@ -18,7 +18,7 @@ export async function gc(call: Call): Promise<void> {
   }
   const stale = leases.all().filter((lease) => !keep(lease));
   const names = stale.map(({ containerId, ifname }) => hostLinkName(config.name, containerId, ifname));
-  await deleteLinks({ ports }, [...new Set(names)]);
+  await deleteLinks(call, [...new Set(names)]);
   leases.reclaim(keep);
 }
 
@@ -33,7 +33,7 @@ async function gcForeign(call: Call, keep: (owner: LeaseOwner) => boolean): Prom
     const owner = parseRecord(ports.files.read(`${folder}/attachments/${name}`));
     if (owner === undefined || keep(owner)) continue;
     const linkName = hostLinkName(config.name, owner.containerId, owner.ifname);
-    if (!whole) await deleteLinks({ ports }, [linkName]);
+    if (!whole) await deleteLinks(call, [linkName]);
     if (!modern) await callDelegate(ports, request, { verb: 'DEL', type, config: document, attachment: owner });
     ports.files.remove(recordFile(call, linkName));
   }

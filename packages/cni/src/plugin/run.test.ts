@@ -60,7 +60,22 @@ describe('ADD', () => {
     const { ports, call } = machine({ bridge: { addresses: ['10.244.1.1', 'fd44:1::1'], mac: 'x' } });
     await call('ADD');
     expect(ports.lines().some((line) => line.includes('type bridge') && !line.includes('bridge_slave'))).toBe(false);
-    expect(ports.calls).toHaveLength(2);
+    expect(ports.calls.filter(({ command }) => command !== 'nft')).toHaveLength(2);
+  });
+
+  it('guards the port before the pod can send, and says what to do where that cannot be', async () => {
+    const { ports, call } = machine();
+    await call('ADD');
+    const at = (is: (call: (typeof ports.calls)[number]) => boolean) => ports.calls.findIndex(is);
+    const guarded = at(({ command, input }) => command === 'nft' && input.includes('ip saddr { 10.244.1.2 } accept'));
+    expect(guarded).toBeGreaterThanOrEqual(0);
+    expect(guarded).toBeLessThan(at(({ input }) => input.includes('type veth')));
+    const without = machine({ answer: ({ command }) => (command === 'nft' ? { code: 1, stderr: 'no' } : undefined) });
+    expect(await without.call('ADD')).toMatchObject({
+      json: { code: 101, details: expect.stringContaining('spoofCheck: false') },
+    });
+    expect(await without.call('ADD', conf({ spoofCheck: false }))).toMatchObject({ code: 0 });
+    expect(await without.call('DEL')).toMatchObject({ code: 0 });
   });
 
   it('gives an address back when the kernel refuses the link', async () => {

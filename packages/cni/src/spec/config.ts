@@ -17,6 +17,8 @@ export interface NetworkConfig {
   /** Undefined: what the agent says, else the default. */
   readonly mtu: number | undefined;
   readonly hairpinMode: boolean;
+  /** A pod may send from its own addresses only. */
+  readonly spoofCheck: boolean;
   /** Ours, or the name of an IPAM plugin. */
   readonly ipam: { readonly type: string };
   /** Ranges of our IPAM; empty: what the agent says of this node. */
@@ -61,6 +63,7 @@ export function parseConfig(input: string, verb: CniVerb): NetworkConfig {
     bridge,
     mtu: parseMtu(raw.mtu),
     hairpinMode: optional(raw, 'hairpinMode', isBoolean, 'true or false') ?? false,
+    spoofCheck: optional(raw, 'spoofCheck', isBoolean, 'true or false') ?? true,
     ipam: { type: ipamType },
     ranges: parseRanges(ipam),
     dataDir: optional(ipam, 'dataDir', isPath, 'an absolute path') ?? CNI_DEFAULTS.dataDir,
