@@ -1,12 +1,13 @@
 /**
  * Pod to pod between two nodes, all on this machine: by the wire alone, by direct routes, over the tunnel, and Nebula where it
- * is installed. Root; everything happens in network namespaces of its own.
+ * is installed. Root; everything happens in network namespaces of its own. On a busy machine throughput tells little: look at
+ * `cpuPerGB`, seconds of CPU that both nodes' processes (agents, Nebula) took per gigabyte of one stream.
  *
  *   node --conditions=@edgemesh/source packages/cni/bench/forwarding.ts [seconds]
  *
  * Needs the bundled plugin (apps/cni/dist/main.js), iperf3 and ping.
  */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createLab, type Lab, type LabMachine, pollUntil } from '@edgemesh/testkit/netns';
@@ -19,6 +20,18 @@ interface Numbers {
   readonly oneStream: number;
   readonly fourStreams: number;
   readonly pingMs: number;
+  readonly cpuPerGB?: number;
+}
+
+/** Ticks per second of /proc/PID/stat, USER_HZ. */
+const TICKS = 100;
+
+/** Seconds of CPU that processes have taken so far. */
+async function cpuSeconds(pids: readonly number[]): Promise<number> {
+  const texts = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/stat`, 'utf8')));
+  // Fields 14 and 15, utime and stime; the name in field 2 may hold blanks.
+  const fields = texts.map((text) => text.slice(text.lastIndexOf(')') + 2).split(' '));
+  return fields.reduce((sum, field) => sum + (Number(field[11]) + Number(field[12])) / TICKS, 0);
 }
 
 const rounded = (n: number) => Math.round(n * 1000) / 1000;
@@ -37,14 +50,22 @@ async function ping(client: Run, address: string, count = '200', interval = '0.0
   return rounded(Number(/= [\d.]+\/([\d.]+)/.exec(stdout)?.[1] ?? Number.NaN));
 }
 
-async function measure(client: Run, server: Run, address: string): Promise<Numbers> {
+/** `carriers`: the processes that carry the packets, where they are not the kernel's alone. */
+async function measure(
+  client: Run,
+  server: Run,
+  address: string,
+  ...carriers: readonly { readonly pid: number }[]
+): Promise<Numbers> {
   await pollUntil(async () => (await client('ping', '-c', '1', '-W', '1', address)).code === 0, { timeoutMs: 20_000 });
   const pingMs = await ping(client, address);
-  return {
-    oneStream: await iperf(client, server, address),
-    fourStreams: await iperf(client, server, address, '-P', '4'),
-    pingMs,
-  };
+  const pids = carriers.map(({ pid }) => pid);
+  const before = await cpuSeconds(pids);
+  const oneStream = await iperf(client, server, address);
+  const gigabytes = (oneStream / 8_000) * Number(seconds);
+  const cpuPerGB = rounded(((await cpuSeconds(pids)) - before) / gigabytes);
+  const fourStreams = await iperf(client, server, address, '-P', '4');
+  return { oneStream, fourStreams, pingMs, ...(pids.length > 0 && { cpuPerGB }) };
 }
 
 const onHost =
@@ -123,7 +144,7 @@ firewall: { outbound: [{ port: any, proto: any, host: any }], inbound: [{ port: 
     right.spawn('nebula', ['-config', join(folder, 'right.yml')]),
   ];
   try {
-    return await measure(onHost(left), onHost(right), '10.66.0.2');
+    return await measure(onHost(left), onHost(right), '10.66.0.2', ...running);
   } finally {
     await Promise.all(running.map((child) => child.kill()));
   }
@@ -141,7 +162,7 @@ try {
     measure(inPod(a), inPod(b), address),
   );
   const { tunnel, loaded, path } = await withNodes(lab, folder, false, async (pair) => ({
-    tunnel: await measure(inPod(pair.left), inPod(pair.right), pair.address),
+    tunnel: await measure(inPod(pair.left), inPod(pair.right), pair.address, pair.left.process, pair.right.process),
     path: (await pair.left.status()).peers[0]?.path,
     loaded: await underLoad(lab, pair),
   }));
@@ -150,7 +171,10 @@ try {
   console.log(
     `LAN path: ${rounded(lan.oneStream / wire.oneStream)} of the wire; tunnel: ${rounded(tunnel.oneStream / wire.oneStream)} of the wire`,
   );
-  if (other !== undefined) console.log(`tunnel: ${rounded(tunnel.oneStream / other.oneStream)} times Nebula`);
+  if (other !== undefined)
+    console.log(
+      `tunnel: ${rounded(tunnel.oneStream / other.oneStream)} times Nebula; CPU per GB ${tunnel.cpuPerGB} s, Nebula ${other.cpuPerGB} s`,
+    );
   console.log(`ping over the tunnel: ${rounded(tunnel.pingMs - wire.pingMs)} ms more than the wire`);
 } finally {
   await lab[Symbol.asyncDispose]();
