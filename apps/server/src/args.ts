@@ -9,7 +9,7 @@ export const USAGE = `usage: edgemesh-server --listen 0.0.0.0:20006 --advertise 
   --psk-file FILE         the mesh secret (default /etc/edgemesh/psk)
   --data-dir DIR          identity key and pins (default /var/lib/edgemesh; also EDGEMESH_DATA_DIR)
   --admin-listen ADDR     health, status and metrics (default 127.0.0.1:10551; empty: off)
-  --node-name NAME        how this relay is called (default: NODE_NAME, or the host name)`;
+  --node-name NAME        how this relay is called (default: NODE_NAME, or the host name); unique among all nodes`;
 
 export type Command =
   | {

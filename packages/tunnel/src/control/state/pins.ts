@@ -62,8 +62,9 @@ export class Pins {
     this.#report({ nodeName, pinnedPeerId: pinned, claimedPeerId: peerId, source });
     return new TunnelError(
       'identity',
-      `node name ${nodeName} is pinned to key ${pinned}, but ${peerId} claims it: two nodes with one name, or a ` +
-        'reinstalled node (then forget the old pin on this node and on the relays)',
+      `node name ${nodeName} is pinned to key ${pinned}, but ${peerId} claims it: two nodes with one name (give one ` +
+        'another: --node-name of a server, NODE_NAME of an agent), or a node that was reinstalled without its key ' +
+        '(then forget the old pin on this node and on the relays)',
     );
   }
 
