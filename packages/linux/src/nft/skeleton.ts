@@ -66,7 +66,7 @@ export interface ChainText {
 
 /**
  * The fixed chains. Constant cost per new connection: a handful of hash lookups, whatever the number of Services.
- * Established connections do not come here at all (nat hooks see first packets only, the filter rules test `ct state new`).
+ * Packets of established connections do not see the nat hooks at all, and one rule on their way through the node.
  */
 export function skeletonChains(options: SkeletonOptions): ChainText[] {
   const nat = options.natPriority;
@@ -79,13 +79,14 @@ export function skeletonChains(options: SkeletonOptions): ChainText[] {
     { name: 'nat_prerouting', hook: `type nat hook prerouting priority ${nat}`, rules: natRules(true) },
     { name: 'nat_output', hook: `type nat hook output priority ${nat}`, rules: natRules(false) },
     { name: 'nat_postrouting', hook: `type nat hook postrouting priority ${nat + 200}`, rules: postrouting(options) },
-    { name: 'source_ranges', hook: 'type filter hook prerouting priority -150', rules: sourceRanges() },
     ...(['input', 'forward', 'output'] as const).map(
       (hook): ChainText => ({
         name: `filter_${hook}`,
         hook: `type filter hook ${hook} priority filter`,
         rules: [
           'ct state != new return',
+          // Translated by us or somebody else: whatever it went to, it was not refused.
+          'ct status dnat return',
           'meta l4proto != { tcp, udp } return',
           'meta nfproto ipv4 goto bare4',
           'meta nfproto ipv6 goto bare6',
@@ -118,13 +119,22 @@ function familyChains(family: 4 | 6, options: SkeletonOptions): ChainText[] {
   const own = options.linkAddresses.filter((address) => address.includes(':') === (family === 6));
   const notNodePort = `${d} { ${[loopback, ...own].join(', ')} } return`;
   const lookups = (space: Space) => {
-    const local = space.kind === 'nodePort' ? 'fib daddr type local ' : '';
     const key = keyExpression(space);
     return [
-      ...(space.kind === 'nodePort' ? [notNodePort] : []),
-      `${local}${key} @${space.name}_masq ${mark}`,
-      `meta l4proto @alive ${local}${key} vmap @${space.name}_live`,
-      `meta l4proto @fresh ${local}${key} vmap @${space.name}_kernel`,
+      `${key} @${space.name}_masq ${mark}`,
+      `meta l4proto @alive ${key} vmap @${space.name}_live`,
+      `meta l4proto @fresh ${key} vmap @${space.name}_kernel`,
+    ];
+  };
+  /** A chain for the addresses of an origin, and one for its node ports: looking up what is local costs a search for a route. */
+  const chainsOf = (origin: Space['origin'], name: string): ChainText[] => {
+    const [address, port] = spaces(origin) as [Space, Space];
+    return [
+      { name: `${name}_ports${family}`, rules: lookups(port) },
+      {
+        name: `${name}${family}`,
+        rules: [...excluded, ...lookups(address), notNodePort, `fib daddr type local goto ${name}_ports${family}`],
+      },
     ];
   };
   const [byAddress, byPort] = spaces('any') as [Space, Space];
@@ -136,14 +146,16 @@ function familyChains(family: 4 | 6, options: SkeletonOptions): ChainText[] {
         `${service} @${byAddress.name}_bare goto refuse`,
         notNodePort,
         'meta l4proto . th dport @exclude_port return',
-        `fib daddr type local meta l4proto . th dport @${byPort.name}_bare goto refuse`,
+        `meta l4proto . th dport @${byPort.name}_bare fib daddr type local goto refuse`,
       ],
     },
-    { name: `services${family}`, rules: [...excluded, ...spaces('any').flatMap(lookups)] },
-    { name: `external${family}`, rules: [...excluded, ...spaces('external').flatMap(lookups)] },
+    ...chainsOf('any', 'services'),
+    ...chainsOf('external', 'external'),
     {
       name: `arrive${family}`,
       rules: [
+        // In a nat chain, because those see first packets only. A dropped one leaves no trace, so the next is a first one too.
+        `${service} @${SHARED_SETS.limited(family)} ${service} . ${saddr({ family })} != @${SHARED_SETS.allowed(family)} drop`,
         `${saddr({ family })} != @${SHARED_SETS.internal(family)} jump external${family}`,
         `goto services${family}`,
       ],
@@ -165,14 +177,6 @@ function postrouting(options: SkeletonOptions): string[] {
     rules.push(`${ip} saddr ${address} oifname != { "lo", "${options.linkName}" } fib daddr type != local masquerade`);
   }
   return rules;
-}
-
-function sourceRanges(): string[] {
-  return FAMILIES.map((family) => {
-    const service = `${daddr({ family })} . meta l4proto . th dport`;
-    const from = `${service} . ${saddr({ family })}`;
-    return `ct state new ${service} @${SHARED_SETS.limited(family)} ${from} != @${SHARED_SETS.allowed(family)} drop`;
-  });
 }
 
 /** Statements that make the fixed chains what they should be, whether they exist or not. Atomic in one transaction. */
