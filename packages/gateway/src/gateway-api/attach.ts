@@ -24,7 +24,7 @@ export function attach(
 ): Attachment[] {
   const namespace = namespaceOf(route);
   const hostnames = readHostnames(spec.get('hostnames'));
-  return spec
+  const attachments = spec
     .get('parentRefs')
     .items()
     .flatMap((ref) => {
@@ -39,6 +39,10 @@ export function attach(
       if (ofParent.length === 0) return [];
       return [attachTo(ref, ofParent, { kind, namespace, hostnames, context })];
     });
+  // Several parentRefs may lead to one listener; it has the route once.
+  const attachedTo = new Set(attachments.flatMap(({ places }) => places.map(({ listener }) => listener)));
+  for (const listener of attachedTo) listener.attached++;
+  return attachments;
 }
 
 interface Wish {
@@ -74,7 +78,6 @@ function attachTo(
   });
   if (places.length === 0)
     return refuse('NoMatchingListenerHostname', 'no listener of the Gateway has any of these hostnames');
-  for (const { listener } of places) listener.attached++;
   return { ref, accepted, places };
 }
 

@@ -17,10 +17,13 @@ export interface GatewayState {
 /** Reads a Gateway. */
 export function readGateway(object: KubeObject, context: CompileContext): GatewayState {
   const spec = specOf(object, context.conditions);
-  // Settings of `tls` guard the door; `infrastructure` is about machines that a controller makes, we make none.
+  // Settings of `tls` guard the door; `infrastructure` is about machines that a controller makes, we make none, but parameters that
+  // somebody relies on must not be lost in silence.
   spec.only(['gatewayClassName', 'listeners', 'addresses', 'infrastructure']);
   const accepted = new Verdict();
   if (!spec.get('tls').absent) accepted.fail('Invalid', 'spec.tls is not supported');
+  if (!spec.get('infrastructure').get('parametersRef').absent)
+    accepted.fail('InvalidParameters', 'spec.infrastructure.parametersRef: there are no parameters here');
   const addresses = spec
     .get('addresses')
     .items()
