@@ -38,6 +38,11 @@ export type SourceState = 'connecting' | 'live' | 'offline';
 
 /** Where a source puts what it reads. Calls are synchronous and cheap; the catalog is published a moment later. */
 export interface SourceSink {
+  /**
+   * Reads an object of a list that is not whole yet, so that what came over the wire need not be kept until it is. What it returns
+   * stands for the object in `replace`.
+   */
+  prepare?(kind: GroupKind, object: unknown): unknown;
   replace(list: SourceList): ListOutcome;
   /** Adds or updates one object. False when it was rejected or is older than what is held. */
   upsert(object: unknown): boolean;

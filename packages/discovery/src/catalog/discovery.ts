@@ -167,6 +167,7 @@ interface SinkParts {
 function createSink({ store, record, log, metrics, onSynced }: SinkParts): SourceSink {
   const { name } = record;
   return {
+    prepare: (kind, object) => store.prepare(name, kind, object),
     replace(list) {
       const outcome = store.replace(name, list);
       if (outcome === 'second-look') {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { DiscoveryError } from '../errors.ts';
 import { createStore } from './store.ts';
-import { service } from './test-objects.ts';
+import { service, slice } from './test-objects.ts';
 
 const v = (name: string, resourceVersion: string, uid = 'u', spec = {}) =>
   service(name, spec, { resourceVersion, uid });
@@ -93,6 +93,21 @@ describe('a list', () => {
     list([v('web', '9')]);
     list([v('web', '3')]);
     expect(versionOf('shop/web')).toBe('3');
+  });
+});
+
+describe('an object that is read ahead', () => {
+  it('stands for itself in the list, broken or not, and keeps the identity of what is held', () => {
+    const { store, names, problems, list } = setup();
+    list([v('web', '1'), v('mail', '1')]);
+    const held = store.winner('Service', 'shop/web');
+    const raw = [v('web', '1'), v('db', '2'), service('mail', { type: 'Nonsense' }), slice('s', 'web', [])];
+    const prepared = raw.map((object) => store.prepare('a', 'Service', object));
+    expect(names()).toEqual(['shop/mail', 'shop/web']);
+    expect(list(prepared)).toBe('accepted');
+    expect(names()).toEqual(['shop/db', 'shop/mail', 'shop/web']);
+    expect(store.winner('Service', 'shop/web')).toBe(held);
+    expect(problems.map(({ object }) => object?.name)).toEqual(['mail', 's']);
   });
 });
 

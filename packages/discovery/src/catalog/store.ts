@@ -36,6 +36,8 @@ export interface StoreOptions {
 
 /** Objects by source and kind, and the rule by which they merge. Mutable, synchronous, without I/O. */
 export interface Store {
+  /** See `SourceSink.prepare`. */
+  prepare(source: string, kind: GroupKind, object: unknown): unknown;
   replace(source: string, list: SourceList): ListOutcome;
   upsert(source: string, object: unknown): boolean;
   remove(source: string, removal: Removal): boolean;
@@ -84,13 +86,18 @@ export function createStore(options: StoreOptions): Store {
     const objects: NormalisedObject[] = [];
     const rejected = new Set<string>();
     for (const entry of raw) {
-      const admitted = unchanged(entry, held) ?? admit(entry, kind);
+      const { key, admitted } = entry instanceof Prepared ? entry : prepare(entry, kind, held);
       if (admitted) objects.push(admitted);
-      else rejected.add(keyOf(entry));
+      else rejected.add(key);
     }
     return { objects, rejected };
   };
+  const prepare = (entry: unknown, kind: GroupKind, held: Layer['objects'] | undefined) => {
+    const known = held && unchanged(entry, held);
+    return new Prepared(keyOf(entry), known ?? admit(entry, kind));
+  };
   return {
+    prepare: (source, kind, object) => prepare(object, kind, layersOf(source).get(kind)?.objects),
     replace(source, list) {
       if (!wanted(list.kind)) return 'ignored';
       const layer = layerOf(source, list.kind);
@@ -145,6 +152,17 @@ export function createStore(options: StoreOptions): Store {
     },
     layers: layersOf,
   };
+}
+
+/** An object that has been read already; nothing admitted: it cannot be used. */
+class Prepared {
+  readonly key: string;
+  readonly admitted: NormalisedObject | undefined;
+
+  constructor(key: string, admitted: NormalisedObject | undefined) {
+    this.key = key;
+    this.admitted = admitted;
+  }
 }
 
 function isNewer(a: NormalisedObject, b: NormalisedObject): boolean {

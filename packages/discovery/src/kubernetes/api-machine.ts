@@ -1,4 +1,4 @@
-import { backoffDelay, type KubeObject, type Random } from '@edgemesh/core';
+import { backoffDelay, type Random } from '@edgemesh/core';
 import { DiscoveryError } from '../errors.ts';
 import { fieldsOf } from '../normalize/read.ts';
 import { MAX_PAGES } from '../options.ts';
@@ -35,7 +35,7 @@ export interface ApiState {
   readonly version: number;
   /** Versions in a row that the server did not have. */
   readonly notFound: number;
-  readonly pages: readonly (readonly KubeObject[])[];
+  readonly pages: readonly (readonly unknown[])[];
   /** False after a continue token expired: the next list asks for everything at once. */
   readonly paging: boolean;
   /** Where a watch resumes; undefined means that a list is needed first. */

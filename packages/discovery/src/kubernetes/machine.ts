@@ -3,7 +3,7 @@ import type { DiscoveryError } from '../errors.ts';
 
 /** One page of a list. */
 export interface ListPage {
-  readonly items: readonly KubeObject[];
+  readonly items: readonly unknown[];
   /** Of the list; absent in a metaServer's empty local answer. */
   readonly resourceVersion?: string;
   readonly continue?: string;
@@ -51,7 +51,7 @@ export type ReflectorAction =
   | { readonly type: 'list'; readonly request: ListRequest; readonly reason?: ListReason }
   | { readonly type: 'watch'; readonly request: WatchRequest }
   | { readonly type: 'close-watch' }
-  | { readonly type: 'replace'; readonly objects: readonly KubeObject[]; readonly authority: 'authoritative' | 'hint' }
+  | { readonly type: 'replace'; readonly objects: readonly unknown[]; readonly authority: 'authoritative' | 'hint' }
   | { readonly type: 'upsert'; readonly object: KubeObject }
   | { readonly type: 'remove'; readonly object: KubeObject }
   | { readonly type: 'confirm' }

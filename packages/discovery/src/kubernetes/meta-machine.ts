@@ -1,4 +1,4 @@
-import { backoffDelay, type KubeObject, type Random } from '@edgemesh/core';
+import { backoffDelay, type Random } from '@edgemesh/core';
 import { compareResourceVersions } from '../normalize/resource-version.ts';
 import { MAX_EVENTS_DURING_LIST, MAX_PAGES, META_RELIST_MS, MIN_META_PAGE_LIMIT } from '../options.ts';
 import { classifyList } from './classify.ts';
@@ -33,7 +33,7 @@ export interface MetaState {
   readonly version: number;
   /** Versions in a row that only the edge answered for while the cloud was there. */
   readonly notFound: number;
-  readonly pages: readonly (readonly KubeObject[])[];
+  readonly pages: readonly (readonly unknown[])[];
   /** Page size; halves when a page does not make it over the link in time. */
   readonly limit: number;
   /** resourceVersion of the last cloud list of this very resource and version; undefined: never watch. */

@@ -131,7 +131,11 @@ export function createReflector<S extends { readonly deadline?: number | undefin
     const done = client.list(pathOf(resource, request.version), query, own.signal).then(
       (page) => {
         if (listing !== own) return;
-        const items = page.items.map((item) => named(item, resource, request.version));
+        const items = page.items.map((item) => {
+          const whole = named(item, resource, request.version);
+          // a list of 100,000 endpoints must not be in memory raw as a whole
+          return sink.prepare?.(kind, whole) ?? whole;
+        });
         dispatch({ type: 'page', page: { ...page, items } });
       },
       (error: unknown) => {
@@ -191,9 +195,9 @@ export function createReflector<S extends { readonly deadline?: number | undefin
 }
 
 /** Items of a typed list carry neither kind nor apiVersion, and a metaServer's may be wrong: the request knows. */
-function named(item: KubeObject, resource: ResourceSpec, version: string): KubeObject {
-  if (!isFields(item)) return item;
-  const metadata = isFields(item.metadata) ? item.metadata : { name: '' };
+function named(item: unknown, resource: ResourceSpec, version: string): KubeObject {
+  if (!isFields(item)) return item as KubeObject;
+  const metadata = (isFields(item.metadata) ? item.metadata : { name: '' }) as KubeObject['metadata'];
   return { ...item, metadata, apiVersion: apiVersionOf(resource, version), kind: resource.kind };
 }
 
