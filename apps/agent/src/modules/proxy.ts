@@ -161,7 +161,7 @@ function followRules(
     await services.settled();
     const { services: known } = view.current;
     if (known !== ranged) {
-      const ranges = serviceRanges(known.values());
+      const ranges = serviceRanges(known.values(), await hasIpv6());
       if (ranges.join() !== routed) await kernel.setFallbackRoutes(ranges);
       routed = ranges.join();
       ranged = known;
@@ -206,8 +206,11 @@ function followRules(
   };
 }
 
-/** The /16 and /112 ranges in which ClusterIPs are: few, and close to what clusters are given. */
-export function serviceRanges(services: Iterable<Pick<Service, 'clusterIPs'>>): string[] {
+/**
+ * The /16 and /112 ranges in which ClusterIPs are: few, and close to what clusters are given. Where IPv6 is off the kernel refuses
+ * routes of it, although a cluster of two families has Services with such addresses.
+ */
+export function serviceRanges(services: Iterable<Pick<Service, 'clusterIPs'>>, ipv6: boolean): string[] {
   const ranges = new Set<string>();
   for (const { clusterIPs } of services) {
     for (const ip of clusterIPs) {
@@ -215,7 +218,7 @@ export function serviceRanges(services: Iterable<Pick<Service, 'clusterIPs'>>): 
       if (range !== undefined) ranges.add(range);
     }
   }
-  return [...ranges].sort();
+  return [...ranges].filter((range) => ipv6 || !range.includes(':')).sort();
 }
 
 /** ClusterIPs are canonical, so the first half of an IPv4 address can be read off: there are thousands of them. */

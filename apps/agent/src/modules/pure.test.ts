@@ -82,13 +82,15 @@ describe('isOurs', () => {
 });
 
 describe('serviceRanges', () => {
+  const services = [['10.96.3.1', 'fd00:96::1'], ['10.96.200.1'], ['10.97.0.1'], [], ['None']].map((clusterIPs) => ({
+    clusterIPs,
+  }));
   it('are few, canonical and in order', () => {
-    const services = [['10.96.3.1', 'fd00:96::1'], ['10.96.200.1'], ['10.97.0.1'], [], ['None']];
-    expect(serviceRanges(services.map((clusterIPs) => ({ clusterIPs })))).toEqual([
-      '10.96.0.0/16',
-      '10.97.0.0/16',
-      'fd00:96::/112',
-    ]);
+    expect(serviceRanges(services, true)).toEqual(['10.96.0.0/16', '10.97.0.0/16', 'fd00:96::/112']);
+  });
+
+  it('are those of IPv4 on a node without IPv6, whatever the cluster has', () => {
+    expect(serviceRanges(services, false)).toEqual(['10.96.0.0/16', '10.97.0.0/16']);
   });
 });
 
