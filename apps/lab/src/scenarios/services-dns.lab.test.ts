@@ -1,7 +1,10 @@
+import { writeFile } from 'node:fs/promises';
 import { type LabMachine, pollUntil } from '@edgemesh/testkit/netns';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { writeManifests } from '../harness/manifests.ts';
 import { createMesh, type Mesh, type MeshAgent } from '../harness/mesh.ts';
 import { clusterIP, makeService } from '../harness/objects.ts';
+import { machineIn } from '../harness/pods.ts';
 
 const DNS = '169.254.96.16';
 const HTTP = { name: 'http', port: 80, targetPort: 8080 };
@@ -13,13 +16,17 @@ const objects = [
   ...makeService({ name: 'nobody', spec: clusterIP('None'), ports: [HTTP] }),
   ...makeService({ name: 'alias', spec: { type: 'ExternalName', externalName: 'www.example.org' }, ports: [] }),
   ...makeService({ name: 'many', spec: clusterIP('None'), ports: [HTTP], endpoints: manyEndpoints() }),
-  ...makeService({
+];
+
+/** The cluster's own DNS, served by this address. */
+const kubeDns = (address: string) =>
+  makeService({
     name: 'kube-dns',
     namespace: 'kube-system',
     spec: clusterIP('10.96.0.9'),
     ports: [{ name: 'dns', port: 53, protocol: 'UDP' }],
-  }),
-];
+    endpoints: [{ address }],
+  });
 
 function manyEndpoints() {
   return Array.from({ length: 120 }, (_, i) => ({ address: `10.244.9.${i + 1}`, node: 'a' }));
@@ -47,7 +54,7 @@ describe('DNS on a node', () => {
 
   beforeAll(async () => {
     mesh = await createMesh({
-      hosts: { a: { lan: 'home' }, c: { lan: 'home' }, one: { lan: 'home' }, two: { lan: 'home' } },
+      hosts: Object.fromEntries(['a', 'c', 'd', 'one', 'two'].map((name) => [name, { lan: 'home' }])),
     });
     upstreams = ['one', 'two'].map((name) => mesh.host(name));
     for (const [i, machine] of upstreams.entries()) {
@@ -56,10 +63,11 @@ describe('DNS on a node', () => {
     const [one = '', two = ''] = upstreams.map((machine) => machine.address());
     const tunnel = { edgeTunnel: { enable: false } };
     const dns = { enable: true, upstreamServers: [one, two], stubDomains: { 'corp.test': [two] } };
-    const cacheDNS = { enable: true, autoDetect: false, upstreamServers: [one], cacheTTL: 5 };
+    const cacheDNS = { enable: true, cacheTTL: 5 };
+    const everything = [...objects, ...kubeDns(one)];
     [a, cached] = await Promise.all([
-      mesh.agent('a', { objects, modules: { ...tunnel, edgeDNS: dns } }),
-      mesh.agent('c', { objects, modules: { ...tunnel, edgeDNS: { enable: true, cacheDNS } } }),
+      mesh.agent('a', { objects: everything, modules: { ...tunnel, edgeDNS: dns } }),
+      mesh.agent('c', { objects: everything, modules: { ...tunnel, edgeDNS: { enable: true, cacheDNS } } }),
     ]);
   });
   afterAll(() => mesh?.[Symbol.asyncDispose]());
@@ -137,7 +145,40 @@ describe('DNS on a node', () => {
     });
   });
 
-  it('stands in front of the cluster DNS in cacheDNS mode, for cluster names too', async () => {
+  it('takes its upstreams from resolv.conf, also from one that replaces it by a rename', async () => {
+    const host = mesh.host('d');
+    // /etc of its own: only there may files be replaced.
+    const holder = host.spawn('unshare', ['-m', 'sh', '-c', 'mount -t tmpfs none /etc; echo ready; exec sleep 1000']);
+    await holder.waitForLine('ready');
+    const box = machineIn(host, 'd', holder);
+    const replace = (upstream: LabMachine | undefined) =>
+      box.must('sh', [
+        '-ec',
+        `echo nameserver ${upstream?.address()} > /etc/resolv.conf.new; mv /etc/resolv.conf.new /etc/resolv.conf`,
+      ]);
+    await replace(upstreams[0]);
+    const home = `${mesh.folder}/agent-d`;
+    await writeManifests(home, {});
+    const config = {
+      kind: 'EdgeMeshAgent',
+      commonConfig: { dataDir: home, manifestDir: home },
+      modules: { edgeDNS: { enable: true } },
+    };
+    await writeFile(`${home}/config.json`, JSON.stringify(config));
+    const args = [...mesh.agentCommand, '--config-file', `${home}/config.json`];
+    const agent = box.spawn(process.execPath, args, { env: { NODE_NAME: 'd' } });
+    await agent.waitForLine(/agent is ready/);
+    const answer = async (name: string) => (await dig(['+short', name], host)).trim();
+    expect(await answer('before.example.net')).toBe('192.0.2.1');
+    await replace(upstreams[1]);
+    let asked = 0;
+    await pollUntil(async () => (await answer(`after-${asked++}.example.net`)) === '192.0.2.2', {
+      timeoutMs: 30_000,
+      what: 'the other upstream is asked',
+    });
+  }, 60_000);
+
+  it('finds the cluster DNS and stands in front of it in cacheDNS mode, for cluster names too', async () => {
     const ask = (name: string) => dig([name], cached.machine);
     expect(await ask('web.default.svc.cluster.local')).toMatch(/192\.0\.2\.1/);
     const again = await ask('web.default.svc.cluster.local');

@@ -10,6 +10,7 @@ const HTTP: PortSpec = { name: 'http', port: 80, targetPort: 8080 };
 const UDP: PortSpec = { name: 'udp', port: 7, targetPort: 7001, protocol: 'UDP' };
 const SIX = (node: string): EndpointSpec => ({ node, address: 'fd17::2', hostname: `p-${node}` });
 const FOUR = (node: string): EndpointSpec => ({ node, address: '172.17.0.2', hostname: `p-${node}` });
+const DNS6 = 'fd96:16:16::16';
 const DUAL = { clusterIP: '10.96.5.1', clusterIPs: ['10.96.5.1', 'fd00:96::51'], ipFamilies: ['IPv4', 'IPv6'] };
 const PODS = [FOUR('a'), FOUR('b'), SIX('a'), SIX('b')];
 
@@ -48,7 +49,9 @@ describe('IPv6 and dual stack', () => {
     client = await withIpv6(await startPod(mesh.host('a'), 'client', '172.17.0.3'), 'fd17::3');
     const nodes = ['a', 'b'].map((name) => makeNode(name, mesh.host(name).address()));
     const options = { objects: [...nodes, ...objects] };
-    [a] = await Promise.all([mesh.agent('a', options), mesh.agent('b', options)]);
+    // DNS listens on both addresses of the link, where it is told to.
+    const modules = { edgeDNS: { enable: true, listenAddress: ['169.254.96.16', DNS6] } };
+    [a] = await Promise.all([mesh.agent('a', { ...options, modules }), mesh.agent('b', options)]);
     await curl(client, 'http://10.96.5.1/', '--retry', '5', '--retry-all-errors');
   });
   afterAll(() => mesh?.[Symbol.asyncDispose]());
@@ -62,6 +65,15 @@ describe('IPv6 and dual stack', () => {
 
   it.each(['10.96.5.1', 'fd00:96::51', 'fd00:96::52'])('spreads %s over the pods of both nodes', async (address) => {
     for (const machine of [client, a.machine]) expect(await times(machine, address, 20)).toEqual({ a: 10, b: 10 });
+  });
+
+  it('answers DNS on the IPv6 address of its link, over UDP and TCP, to pods too', async () => {
+    for (const machine of [client, a.machine]) {
+      for (const how of ['+notcp', '+tcp']) {
+        const args = ['+short', how, '+time=3', `@${DNS6}`, 'dual.default.svc.cluster.local', 'AAAA'];
+        expect((await machine.must('dig', args)).trim()).toBe('fd00:96::51');
+      }
+    }
   });
 
   it('serves UDP on IPv6', async () => {
