@@ -9,6 +9,7 @@ export * from './ip.ts';
 export * from './kube-object.ts';
 export * from './logger.ts';
 export * from './metrics.ts';
+export * from './read-into.ts';
 export * from './service.ts';
 export * from './splice.ts';
 export * from './stream.ts';

@@ -1,5 +1,5 @@
 import { MeshError } from './errors.ts';
-import type { ByteSink, ByteStream, DatagramSink, Datagrams } from './stream.ts';
+import { type ByteSink, type ByteStream, type DatagramSink, type Datagrams, writeBorrowed } from './stream.ts';
 
 /** How a splice of two byte streams went. */
 export interface SpliceResult {
@@ -49,6 +49,11 @@ class Half implements ByteSink {
   data(chunk: Uint8Array): void {
     this.bytes += chunk.length;
     if (!this.to.write(chunk)) this.from.pause();
+  }
+
+  borrowed(chunk: Uint8Array): void {
+    this.bytes += chunk.length;
+    if (!writeBorrowed(this.to, chunk)) this.from.pause();
   }
 
   ended(): void {

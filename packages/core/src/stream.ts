@@ -9,6 +9,11 @@ export interface ByteSink {
   opened?(): void;
   /** Bytes arrived. The receiver owns the chunk. Never called while paused or after `ended`. */
   data(chunk: Uint8Array): void;
+  /**
+   * As `data`, but the memory stays with the caller, who uses it again after the call: whoever keeps bytes copies them. Where it is
+   * missing, `data` gets a copy.
+   */
+  borrowed?(chunk: Uint8Array): void;
   /** The far side has half-closed: no more data will come; writing still works. */
   ended(): void;
   /** `write` returned false before; it may be called again. */
@@ -29,6 +34,11 @@ export interface ByteStream {
    * After `end` or close the chunk is dropped.
    */
   write(chunk: Uint8Array): boolean;
+  /**
+   * As `write`, but the chunk stays with the caller, who uses it again after the call. Where it is missing, copy and `write`; see
+   * {@link writeBorrowed}.
+   */
+  writeCopy?(chunk: Uint8Array): boolean;
   /** Half-closes the sending direction after everything written before. */
   end(): void;
   /** Aborts both directions. The sink gets `closed` with this error, or with code `aborted`. Idempotent. */
@@ -36,6 +46,17 @@ export interface ByteStream {
   /** Stops and restarts `data`. The far side is held back by flow control; at most one window is buffered. */
   pause(): void;
   resume(): void;
+}
+
+/** Hands borrowed bytes to a sink. */
+export function giveBorrowed(sink: ByteSink, chunk: Uint8Array): void {
+  if (sink.borrowed !== undefined) sink.borrowed(chunk);
+  else sink.data(new Uint8Array(chunk));
+}
+
+/** Writes borrowed bytes to a stream. */
+export function writeBorrowed(stream: ByteStream, chunk: Uint8Array): boolean {
+  return stream.writeCopy !== undefined ? stream.writeCopy(chunk) : stream.write(new Uint8Array(chunk));
 }
 
 /** What a {@link Datagrams} channel tells its user. */

@@ -6,7 +6,9 @@ import {
   type Endpoint,
   endpointKey,
   type Flow,
+  giveBorrowed,
   MeshError,
+  writeBorrowed,
 } from '@edgemesh/core';
 import type { ProxyMetrics } from './metrics.ts';
 import { PROXY_DEFAULTS } from './options.ts';
@@ -41,7 +43,7 @@ class UpstreamStream implements ByteStream {
   private readonly options: DialUpstreamOptions;
   private readonly deps: DialUpstreamDeps;
   private readonly maxEarlyBytes: number;
-  private sink: ByteSink | undefined;
+  sink: ByteSink | undefined;
   private current: ByteStream | undefined;
   private attempts = 0;
   private tried: Set<string> | undefined;
@@ -72,11 +74,19 @@ class UpstreamStream implements ByteStream {
   }
 
   write(chunk: Uint8Array): boolean {
-    if (this.isOpen) return (this.current as ByteStream).write(chunk);
+    return this.isOpen ? (this.current as ByteStream).write(chunk) : this.writeEarly(chunk);
+  }
+
+  writeCopy(chunk: Uint8Array): boolean {
+    return this.isOpen ? writeBorrowed(this.current as ByteStream, chunk) : this.writeEarly(chunk);
+  }
+
+  private writeEarly(chunk: Uint8Array): boolean {
     if (this.done || this.hasEnded || chunk.length === 0) return true;
-    this.early.push(new Uint8Array(chunk)); // a copy: slice of a Buffer would share its memory
+    const kept = new Uint8Array(chunk); // slice of a Buffer would share its memory
+    this.early.push(kept);
     this.earlyBytes += chunk.length;
-    if (!(this.current as ByteStream).write(chunk)) this.innerFull = true;
+    if (!writeBorrowed(this.current as ByteStream, kept)) this.innerFull = true;
     if (!this.innerFull && this.earlyBytes < this.maxEarlyBytes) return true;
     this.owesDrained = true;
     return false;
@@ -119,37 +129,18 @@ class UpstreamStream implements ByteStream {
       ...(dialTimeoutMs !== undefined && { timeoutMs: dialTimeoutMs }),
     });
     this.current = stream;
-    stream.attach(this.sinkFor(endpoint));
+    stream.attach(new Attempt(this, endpoint, this.deps.clock.now()));
     if (this.current !== stream) return; // failed at once, the next attempt has been made
-    for (const chunk of this.early) if (!stream.write(new Uint8Array(chunk))) this.innerFull = true;
+    for (const chunk of this.early) if (!writeBorrowed(stream, chunk)) this.innerFull = true;
     if (this.hasEnded) stream.end();
     if (this.paused) stream.pause();
   }
 
-  private sinkFor(endpoint: Endpoint): ByteSink {
-    const startedAt = this.deps.clock.now();
-    const opened = () => this.opened(endpoint, this.deps.clock.now() - startedAt);
-    return {
-      opened,
-      data: (chunk) => {
-        // Whoever sends has accepted; from now on a retry would repeat what the client has already got.
-        if (!this.isOpen) opened();
-        this.sink?.data(chunk);
-      },
-      ended: () => {
-        if (!this.isOpen) opened();
-        this.sink?.ended();
-      },
-      drained: () => {
-        if (this.isOpen) this.sink?.drained();
-        else this.innerFull = false;
-      },
-      closed: (error) => this.attemptClosed(endpoint, error),
-    };
-  }
+  // What an attempt tells
 
-  private opened(endpoint: Endpoint, latencyMs: number): void {
+  opened(endpoint: Endpoint, startedAt: number): void {
     if (this.isOpen) return;
+    const latencyMs = this.deps.clock.now() - startedAt;
     this.isOpen = true;
     this.early = [];
     this.tried = undefined;
@@ -161,7 +152,12 @@ class UpstreamStream implements ByteStream {
     if (this.owesDrained && !this.innerFull) this.sink?.drained();
   }
 
-  private attemptClosed(endpoint: Endpoint, error: MeshError | undefined): void {
+  drained(): void {
+    if (this.isOpen) this.sink?.drained();
+    else this.innerFull = false;
+  }
+
+  attemptClosed(endpoint: Endpoint, error: MeshError | undefined): void {
     this.upstream.end?.(endpoint);
     if (this.isOpen || this.aborted || error === undefined) {
       this.finish(error);
@@ -187,6 +183,41 @@ class UpstreamStream implements ByteStream {
     this.error = error;
     this.current = undefined;
     this.sink?.closed(error);
+  }
+}
+
+/** The stream to one endpoint. Whoever sends has accepted: from then on a retry would repeat what the client has already got. */
+class Attempt implements ByteSink {
+  private readonly owner: UpstreamStream;
+  private readonly endpoint: Endpoint;
+  private readonly startedAt: number;
+
+  constructor(owner: UpstreamStream, endpoint: Endpoint, startedAt: number) {
+    this.owner = owner;
+    this.endpoint = endpoint;
+    this.startedAt = startedAt;
+  }
+
+  opened(): void {
+    this.owner.opened(this.endpoint, this.startedAt);
+  }
+  data(chunk: Uint8Array): void {
+    this.opened();
+    this.owner.sink?.data(chunk);
+  }
+  borrowed(chunk: Uint8Array): void {
+    this.opened();
+    if (this.owner.sink !== undefined) giveBorrowed(this.owner.sink, chunk);
+  }
+  ended(): void {
+    this.opened();
+    this.owner.sink?.ended();
+  }
+  drained(): void {
+    this.owner.drained();
+  }
+  closed(error?: MeshError): void {
+    this.owner.attemptClosed(this.endpoint, error);
   }
 }
 

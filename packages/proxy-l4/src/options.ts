@@ -8,6 +8,8 @@ export const PROXY_DEFAULTS = {
   maxEarlyBytes: 65_536,
   /** Bytes written and not yet taken by the kernel before a socket answers false. Larger buys nothing on loopback and veth. */
   socketBufferedBytes: 262_144,
+  /** Bytes that one read of a socket takes at most; the memory is shared by all sockets. */
+  receiveBytes: 65_536,
   /** Milliseconds before the first TCP keep-alive probe, against clients that vanish behind NATs. */
   keepAliveMs: 60_000,
   /** Connections that wait to be accepted; the kernel caps it at net.core.somaxconn. */

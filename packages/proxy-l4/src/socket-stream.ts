@@ -1,12 +1,19 @@
 import type { Socket } from 'node:net';
-import { type ByteSink, type ByteStream, MeshError } from '@edgemesh/core';
+import { type ByteSink, type ByteStream, giveBorrowed, MeshError, readInto } from '@edgemesh/core';
 import { socketError } from './errors.ts';
+import { PROXY_DEFAULTS } from './options.ts';
+import { flushLater, type Gathering, slabFor, type WriteSlab, writeSlab } from './write-slab.ts';
 
 /** Whether `opened` is still to come. */
 export type SocketState = 'dialing' | 'connected';
 
+/** Every socket reads into this memory: what is read is passed on before the next read. Larger reads gain nothing. */
+const RECEIVED = Buffer.allocUnsafeSlow(PROXY_DEFAULTS.receiveBytes);
+/** Gathered bytes that do not wait for the end of the turn. */
+const FULL_WRITE_BYTES = 65_536;
+
 /** A {@link ByteStream} over a TCP socket; see {@link socketByteStream}. */
-class SocketStream implements ByteStream {
+class SocketStream implements ByteStream, Gathering {
   private readonly socket: Socket;
   private sink: ByteSink | undefined;
   private wasOpen: boolean;
@@ -15,6 +22,11 @@ class SocketStream implements ByteStream {
   private ending = false;
   private done = false;
   private error: MeshError | undefined;
+  // Bytes that were copied and wait for the end of the turn: slab.memory[from, to)
+  private slab: WriteSlab | undefined;
+  private from = 0;
+  private to = 0;
+  private willFlush = false;
 
   constructor(socket: Socket, state: SocketState) {
     this.socket = socket;
@@ -23,7 +35,7 @@ class SocketStream implements ByteStream {
     socket.on('error', (cause) => {
       this.error ??= socketError(cause, this.wasOpen);
     });
-    socket.once('close', () => this.finish(this.error ?? this.unexplainedClose()));
+    socket.on('close', () => this.finish(this.error ?? this.unexplainedClose()));
   }
 
   attach(sink: ByteSink): void {
@@ -35,15 +47,20 @@ class SocketStream implements ByteStream {
     }
     const { socket } = this;
     if (!this.wasOpen) {
-      socket.once('connect', () => {
+      socket.on('connect', () => {
         this.wasOpen = true;
         if (!this.done) sink.opened?.();
       });
     }
-    socket.on('data', (chunk: Uint8Array) => {
-      if (!this.done) sink.data(chunk);
-    });
-    socket.once('end', () => {
+    const borrow = (length: number) => {
+      if (!this.done) giveBorrowed(sink, RECEIVED.subarray(0, length));
+    };
+    if (!readInto(socket, RECEIVED, borrow)) {
+      socket.on('data', (chunk: Uint8Array) => {
+        if (!this.done) sink.data(chunk);
+      });
+    }
+    socket.on('end', () => {
       if (!this.done) sink.ended();
     });
     socket.on('drain', () => {
@@ -55,6 +72,7 @@ class SocketStream implements ByteStream {
 
   write(chunk: Uint8Array): boolean {
     if (this.done || this.ending || chunk.length === 0) return true;
+    this.flush();
     const { socket } = this;
     if (!this.corked) {
       // What is written in one turn leaves in one system call.
@@ -65,11 +83,23 @@ class SocketStream implements ByteStream {
     return socket.write(chunk);
   }
 
+  writeCopy(chunk: Uint8Array): boolean {
+    // What a slow reader leaves behind has memory of its own, so that the shared memory is soon free again.
+    if (this.socket.writableLength > 0 || chunk.length > FULL_WRITE_BYTES) return this.write(new Uint8Array(chunk));
+    if (this.done || this.ending || chunk.length === 0) return true;
+    this.gather(chunk);
+    return this.to - this.from < FULL_WRITE_BYTES || this.writeGathered();
+  }
+
   end(): void {
     if (this.done || this.ending) return;
+    this.flush();
     this.ending = true;
     this.uncork();
-    this.socket.end();
+    const { socket } = this;
+    // Both ways are over and all is with the kernel: closing says so as well as shutdown, and once. TLS has its own farewell.
+    if (socket.readableEnded && socket.writableLength === 0 && !('encrypted' in socket)) socket.destroy();
+    else socket.end();
   }
 
   reset(error?: MeshError): void {
@@ -96,17 +126,48 @@ class SocketStream implements ByteStream {
     this.socket.uncork();
   }
 
+  /** The turn is over. */
+  flush(): void {
+    this.willFlush = false;
+    if (this.slab !== undefined) this.writeGathered();
+  }
+
+  private gather(chunk: Uint8Array): void {
+    const slab = slabFor(chunk.length);
+    if (this.slab !== slab || this.to !== slab.used) {
+      // Another stream's bytes, or the end of the memory, came in between.
+      if (this.slab !== undefined) this.writeGathered();
+      slab.hold();
+      this.slab = slab;
+      this.from = slab.used;
+    }
+    slab.memory.set(chunk, slab.used);
+    slab.used += chunk.length;
+    this.to = slab.used;
+    if (this.willFlush) return;
+    this.willFlush = true;
+    flushLater(this);
+  }
+
+  private writeGathered(): boolean {
+    const slab = this.slab as WriteSlab;
+    this.slab = undefined;
+    return writeSlab(this.socket, slab, this.from, this.to);
+  }
+
   private finish(error: MeshError | undefined): void {
     if (this.done) return;
     this.done = true;
     this.error = error;
+    this.slab?.release();
+    this.slab = undefined;
     this.sink?.closed(error);
   }
 
   /** A socket that closes by itself has ended both ways; else somebody has destroyed it. */
   private unexplainedClose(): MeshError | undefined {
     const { socket } = this;
-    if (socket.readableEnded && socket.writableFinished) return undefined;
+    if (socket.readableEnded && (this.ending || socket.writableFinished)) return undefined;
     return new MeshError('reset', 'connection closed before its end', { retryable: !this.wasOpen });
   }
 }

@@ -1,4 +1,4 @@
-import type { ByteStream, Datagrams, MeshError } from '@edgemesh/core';
+import { type ByteStream, type Datagrams, type MeshError, writeBorrowed } from '@edgemesh/core';
 
 /** Longest that a test waits for something to happen, in milliseconds. */
 const PATIENCE_MS = 5_000;
@@ -70,6 +70,14 @@ export interface RecordOptions {
   readonly onEnded?: (record: RecordedStream) => void;
 }
 
+/** Every second write is of borrowed bytes: what becomes of their memory afterwards must not matter. */
+function lend(stream: ByteStream, bytes: Uint8Array): boolean {
+  const memory = Uint8Array.from(bytes);
+  const ok = writeBorrowed(stream, memory);
+  memory.fill(0xee);
+  return ok;
+}
+
 /** Attaches a recording sink to a stream. */
 export function recordStream(stream: ByteStream, options: RecordOptions = {}): RecordedStream {
   const waiters = new Waiters();
@@ -80,6 +88,7 @@ export function recordStream(stream: ByteStream, options: RecordOptions = {}): R
   let error: MeshError | undefined;
   let falseWrites = 0;
   let drains = 0;
+  let writes = 0;
   let inCall: string | undefined;
   let paused = false;
   const has = (event: StreamEvent) => events.includes(event);
@@ -123,7 +132,8 @@ export function recordStream(stream: ByteStream, options: RecordOptions = {}): R
       return drains;
     },
     write(chunk) {
-      const ok = during('write', () => stream.write(typeof chunk === 'string' ? Buffer.from(chunk) : chunk));
+      const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
+      const ok = during('write', () => (writes++ % 2 === 0 ? stream.write(bytes) : lend(stream, bytes)));
       if (!ok) falseWrites++;
       return ok;
     },

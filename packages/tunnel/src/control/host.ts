@@ -9,14 +9,17 @@ import type {
   Libp2p,
   Logger as Libp2pLogger,
   PeerId,
+  PeerInfo,
   PrivateKey,
   Transport,
 } from '@libp2p/interface';
+import type { KadDHT } from '@libp2p/kad-dht';
 import { ping } from '@libp2p/ping';
 import type { Multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p, type ServiceFactoryMap } from 'libp2p';
 import type { ControlTunables } from '../options.ts';
 import type { SocketAddress } from '../types.ts';
+import { recordRules } from './records/dht-records.ts';
 import { toMultiaddr } from './transport/multiaddrs.ts';
 import { type PskKeys, pskProtector } from './transport/psk-protector.ts';
 import { type SharedTcpDialOptions, type SharedTcpOptions, sharedTcp } from './transport/tcp.ts';
@@ -36,6 +39,8 @@ export interface HostOptions {
 /** The libp2p node, and the doors into it that our own code needs. */
 export interface Host {
   readonly node: Libp2p;
+  /** Undefined without `dht`. */
+  readonly dht: KadDHT | undefined;
   /** Dials one address past libp2p's queue and its peer store; `socket` may be connected already. */
   dial(address: Multiaddr, options: AbortOptions & Pick<SharedTcpDialOptions, 'socket'>): Promise<Connection>;
   /** Asks a connected relay for a circuit-relay-v2 reservation; libp2p refreshes it. */
@@ -119,6 +124,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
   const manager = transports as unknown as TransportManager;
   return {
     node: node as unknown as Libp2p,
+    dht: (node.services as { readonly dht?: KadDHT }).dht,
     dial: (address, dialOptions) => manager.dial(address, dialOptions),
     async reserve(relay) {
       const circuit = manager.getTransports().find((transport) => 'reservationStore' in transport);
@@ -141,10 +147,16 @@ function listLinearly(manager: ConnectionManager): void {
 }
 
 /** Loaded only where they are wanted, to spare the memory of small nodes. */
-async function optionalServices({ autonat, dht, serveRelay }: HostOptions): Promise<ServiceFactoryMap> {
+async function optionalServices({ autonat, dht, serveRelay, tunables }: HostOptions): Promise<ServiceFactoryMap> {
   const services: Record<string, (components: never) => unknown> = {};
   if (autonat) services.autonat = (await import('@libp2p/autonat')).autoNAT({ protocolPrefix: 'edgemesh' });
-  if (dht) services.dht = (await import('@libp2p/kad-dht')).kadDHT({ protocol: DHT_PROTOCOL, clientMode: !serveRelay });
+  if (dht) {
+    const { kadDHT } = await import('@libp2p/kad-dht');
+    const rules = recordRules(tunables.maxRecordBytes);
+    // relays have private addresses in many a mesh: none is sorted out, and the first search need not wait
+    const eager = { initialQuerySelfInterval: 100, peerInfoMapper: (peer: PeerInfo) => peer };
+    services.dht = kadDHT({ protocol: DHT_PROTOCOL, clientMode: !serveRelay, ...rules, ...eager });
+  }
   return services as ServiceFactoryMap;
 }
 

@@ -14,18 +14,15 @@ import { type Link, Links } from './links.ts';
 import type { Hello } from './messages.ts';
 import type { ControlMetrics } from './metrics.ts';
 import { NetworkWatch } from './network-watch.ts';
-import {
-  type InterfaceAddress,
-  isOnOwnSubnet,
-  ownAddresses,
-  readInterfaces,
-  usableInterfaces,
-} from './own-addresses.ts';
-import { type OwnFacts, OwnRecord } from './own-record.ts';
+import { isOnOwnSubnet, readInterfaces } from './own-addresses.ts';
+import { OwnFactsReader } from './own-facts.ts';
+import { OwnRecord } from './own-record.ts';
 import { PeerDialer } from './peer-dialer.ts';
+import { DhtRecords } from './records/dht-records.ts';
 import { Directory } from './records/directory.ts';
 import { plainRecords, type RecordStore } from './records/store.ts';
-import { parseAdvertised, parseRelayAddress } from './relays/relay-address.ts';
+import { parseRelayAddress } from './relays/relay-address.ts';
+import { RelayFinder } from './relays/relay-finder.ts';
 import { Relays } from './relays/relays.ts';
 import type { Rpc } from './rpc.ts';
 import type { PinConflict, Pins } from './state/pins.ts';
@@ -34,9 +31,6 @@ import type { SharedPort } from './transport/shared-port.ts';
 
 /** Port of relays whose address names none; EdgeMesh's own. */
 const DEFAULT_PORT = 20_006;
-/** Bounds of our own record; readers accept as many. */
-const MAX_OWN_ADDRESSES = 64;
-const MAX_OWN_RELAYS = 16;
 
 /** What `createControlPlane` has made before the plane itself. */
 export interface PlaneParts {
@@ -64,14 +58,14 @@ export class Plane implements ManagedControlPlane {
   readonly outboundPort: number | undefined;
   readonly #options: ControlPlaneOptions;
   readonly #parts: PlaneParts;
-  readonly #advertise: readonly SocketAddress[];
-  /** Addresses beyond these that were found to lead here. */
-  #found: readonly SocketAddress[] = [];
+  readonly #facts: OwnFactsReader;
   readonly #links: Links;
   readonly #relays: Relays;
   readonly #neighbourhood: Neighbourhood;
   readonly #directory: Directory;
   readonly #own: OwnRecord;
+  readonly #dht: DhtRecords | undefined;
+  readonly #finder: RelayFinder;
   readonly #network: NetworkWatch;
   #dialer: PeerDialer | undefined;
   #mdns: Mdns | undefined;
@@ -83,10 +77,16 @@ export class Plane implements ManagedControlPlane {
     const serveRelay = options.serveRelay ?? false;
     this.#options = options;
     this.#parts = parts;
+    this.#dht = parts.host.dht && new DhtRecords({ ...parts, node: parts.host.node }, parts.host.dht);
     this.peerId = options.identity.peerId;
     this.nodeName = options.nodeName;
     this.outboundPort = localPort;
-    this.#advertise = (options.advertise ?? []).map((text) => parseAdvertised(text, this.#defaultPort()));
+    this.#facts = new OwnFactsReader({
+      options,
+      defaultPort: this.#defaultPort(),
+      listenAddresses: () => this.listenAddresses,
+      relays: () => this.#relays.links().map((link) => link.peerId),
+    });
     const introductions = {
       own: (peerId: string) => this.#introduce(peerId),
       admit: (peerId: string) => this.#admit(peerId),
@@ -95,6 +95,7 @@ export class Plane implements ManagedControlPlane {
     this.#links = new Links({ ...parts, introductions, serveRelay });
     const onConnected = (link: Link, scope: AbortSignal) => this.#onRelay(link, scope);
     this.#relays = new Relays({ ...parts, links: this.#links, ownNodeName: options.nodeName, onConnected });
+    this.#finder = new RelayFinder({ ...parts, relays: this.#relays, dht: this.#dht, ownPeerId: this.peerId });
     const isConnected = (peerId: string) => this.#connections(peerId).some((connection) => connection.direct);
     this.#neighbourhood = new Neighbourhood({ ...parts, links: this.#links, ownPeerId: this.peerId, isConnected });
     const neighbours = {
@@ -104,16 +105,19 @@ export class Plane implements ManagedControlPlane {
       peers: () => [...this.#greeted],
       hasGreeted: (peerId: string) => this.#greeted.has(peerId),
       askLan: () => this.#mdns?.query(),
+      askDht: async (nodeName: string, signal: AbortSignal) => (await this.#dht?.findName(nodeName, signal)) ?? false,
     };
     this.#directory = new Directory({ ...parts, neighbours, serveRelay, ownPeerId: this.peerId });
     const publish = (signed: Parameters<RecordStore['publish']>[0]) => {
       store.publish(signed);
       this.#directory.announce(signed);
+      // its servers are relays: without one the record could go nowhere, and would lead nowhere
+      if (serveRelay || signed.record.relays.length > 0) this.#dht?.publish(signed);
     };
     this.#network = new NetworkWatch({ clock: parts.clock, intervalMs: parts.tunables.networkIntervalMs });
     const key = options.identity.privateKey;
     const lastSequence = store.ofPeer(this.peerId)?.record.sequence ?? 0;
-    this.#own = new OwnRecord({ ...parts, key, facts: () => this.#facts(), publish }, lastSequence);
+    this.#own = new OwnRecord({ ...parts, key, facts: () => this.#facts.read(), publish }, lastSequence);
   }
 
   /** Makes the first record, then starts everything that works in the background. */
@@ -152,7 +156,7 @@ export class Plane implements ManagedControlPlane {
       lanTag: this.#options.secrets.current.lanTag,
       peerId: this.peerId,
       port: this.#options.mdnsPort ?? 5_353,
-      interfaces: () => mdnsInterfaces(this.listenAddresses, this.#usableInterfaces()),
+      interfaces: () => mdnsInterfaces(this.listenAddresses, this.#facts.interfaces()),
       onSighting: (sighting) => this.#neighbourhood.see(sighting),
       intervalMs: tunables.mdnsIntervalMs,
       interfaceIntervalMs: tunables.addressIntervalMs,
@@ -170,28 +174,6 @@ export class Plane implements ManagedControlPlane {
   #connections(peerId: string) {
     const connections = this.#parts.host.node.getConnections(peerIdFromString(peerId));
     return connections.filter((connection) => connection.status === 'open');
-  }
-
-  #usableInterfaces(): InterfaceAddress[] {
-    return usableInterfaces(readInterfaces(), {
-      listenInterfaces: this.#options.listenInterfaces ?? [],
-      filtered: this.#options.extraFilteredInterfaces ?? [],
-    });
-  }
-
-  #facts(): OwnFacts {
-    const filtered = this.#options.extraFilteredInterfaces ?? [];
-    const advertise = [...this.#advertise, ...this.#found];
-    const addresses = ownAddresses(this.listenAddresses, this.#usableInterfaces(), advertise, filtered);
-    const relays = this.#relays.links().map((link) => link.peerId);
-    return {
-      nodeName: this.nodeName,
-      peerId: this.peerId,
-      lanAddresses: addresses.lan.slice(0, MAX_OWN_ADDRESSES),
-      publicAddresses: addresses.public.slice(0, MAX_OWN_ADDRESSES),
-      relays: relays.slice(0, MAX_OWN_RELAYS),
-      capabilities: [...(this.#options.serveRelay ? ['relay'] : []), ...(this.#options.capabilities ?? [])],
-    };
   }
 
   #introduce(peerId: string): { envelope: Uint8Array; sequenceOfPeer: number } {
@@ -226,8 +208,10 @@ export class Plane implements ManagedControlPlane {
     detach('relay greeting', log, work);
   }
 
-  resolve(nodeName: string, signal: AbortSignal): Promise<NodeRecord | undefined> {
-    return this.#directory.resolve(nodeName, signal);
+  async resolve(nodeName: string, signal: AbortSignal): Promise<NodeRecord | undefined> {
+    const record = await this.#directory.resolve(nodeName, signal);
+    if (record !== undefined) detach('relays of a node', this.#parts.log, this.#finder.approach(record));
+    return record;
   }
 
   records(): readonly NodeRecord[] {
@@ -295,7 +279,7 @@ export class Plane implements ManagedControlPlane {
   }
 
   setFoundAddresses(addresses: readonly SocketAddress[]): void {
-    this.#found = addresses;
+    this.#facts.found = addresses;
     detach('own record', this.#parts.log, this.#own.update());
   }
 
@@ -305,7 +289,7 @@ export class Plane implements ManagedControlPlane {
   }
 
   ownHosts(): readonly string[] {
-    return this.#usableInterfaces().map(({ host }) => host);
+    return this.#facts.interfaces().map(({ host }) => host);
   }
 
   onNetworkChange(listener: () => void): () => void {

@@ -1,4 +1,11 @@
-import { type ByteSink, type ByteStream, type DatagramSink, type Datagrams, MeshError } from '@edgemesh/core';
+import {
+  type ByteSink,
+  type ByteStream,
+  type DatagramSink,
+  type Datagrams,
+  MeshError,
+  writeBorrowed,
+} from '@edgemesh/core';
 
 /** Early bytes that a stream holds before it is bound; then `write` says stop. */
 const EARLY_HIGH_WATER_BYTES = 64 * 1024;
@@ -52,6 +59,10 @@ export function createDeferredStream(): DeferredStream {
       early.push(chunk);
       earlyBytes += chunk.length;
       return earlyBytes < EARLY_HIGH_WATER_BYTES;
+    },
+    writeCopy(chunk) {
+      if (target !== undefined && sink !== undefined) return writeBorrowed(target, chunk);
+      return this.write(new Uint8Array(chunk));
     },
     end() {
       ended = true;

@@ -41,8 +41,6 @@ export class Attached implements LinkReader, FrameHandler {
   /** The session offset at which new frames begin; until it is reached only REPLAY may carry numbered bytes. */
   private newFrom = 0;
   private pong: Buffer | undefined;
-  /** Pieces of the chunk in hand went to a stream, which may keep them. */
-  private hasKept = false;
 
   constructor(set: AttachedOwner, link: CarrierLink, preferred: boolean, now: number) {
     this.set = set;
@@ -73,17 +71,15 @@ export class Attached implements LinkReader, FrameHandler {
 
   // LinkReader
 
-  onBytes(chunk: Buffer): boolean {
+  onBytes(chunk: Buffer): void {
     this.live.lastReceivedAt = this.set.now();
-    this.hasKept = false;
     try {
       this.parser.push(chunk);
     } catch (error) {
       this.set.onBroken(error);
-      return true;
+      return;
     }
     this.set.afterBytes();
-    return this.hasKept;
   }
 
   onWritable(): void {
@@ -105,7 +101,6 @@ export class Attached implements LinkReader, FrameHandler {
   }
 
   onData(id: number, bytes: Buffer): void {
-    this.hasKept = true;
     this.set.mux.onData(id, bytes);
   }
 
@@ -114,7 +109,6 @@ export class Attached implements LinkReader, FrameHandler {
     if (this.set.inbound !== this || this.replay === undefined) throw protocolError('REPLAY without START');
     const skip = this.set.mux.receivedOffset + this.replay.heldBytes - offset;
     if (skip < 0 || offset + bytes.length > this.newFrom) throw protocolError(`REPLAY of byte ${offset}`);
-    this.hasKept = true;
     if (skip < bytes.length) this.replay.push(skip === 0 ? bytes : bytes.subarray(skip));
   }
 

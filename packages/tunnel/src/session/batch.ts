@@ -28,32 +28,51 @@ export class BatchWriter {
   /** Where the numbered bytes begin that the log does not have yet. */
   private runStart = 0;
   private used: UsedSlab[] = [];
+  private isOpen = false;
+  /** The slab must not be used again: an earlier carrier may still hold parts of it. */
+  private isForgotten = false;
 
   constructor(log: ReplayLog) {
     this.log = log;
   }
 
-  /** Starts a batch. The carrier must have taken all batches before it: their memory may be written over now. */
+  /**
+   * Starts a batch, or goes on with the open one. Unless one {@link canOpen}, the carrier must have taken all batches before it: their
+   * memory may be written over now.
+   */
   begin(): void {
-    if (this.slab === undefined || this.slab.length - this.at < 2 * FRAME_ROOM) this.nextSlab();
+    if (this.isOpen) return;
+    if (!this.canOpen) this.nextSlab();
+    this.isOpen = true;
     this.batchStart = this.at;
     this.runStart = this.at;
   }
 
-  /** Another carrier is used now. What the last one still holds of our memory must not change any more. */
-  forgetSlabs(): void {
-    this.slab = undefined;
-    this.used = [];
+  /** True when a batch is open, or needs no memory that was used before. */
+  get canOpen(): boolean {
+    return this.isOpen || (this.slab !== undefined && this.slab.length - this.at >= 2 * FRAME_ROOM);
   }
 
-  /** Bytes in the batch so far. */
+  /** Another carrier is used now. What the last one still holds of our memory must not change any more. */
+  forgetSlabs(): void {
+    this.used = [];
+    this.isForgotten = this.isOpen;
+    if (!this.isOpen) this.slab = undefined;
+  }
+
+  /** Bytes in the open batch so far. */
   get bytes(): number {
-    return this.at - this.batchStart;
+    return this.isOpen ? this.at - this.batchStart : 0;
   }
 
   /** False when the next frame needs a new batch. */
   get hasRoom(): boolean {
     return (this.slab as Buffer).length - this.at >= FRAME_ROOM;
+  }
+
+  /** True when `bytes` of frames fit into the open batch, or into one that is to be opened. */
+  hasRoomFor(bytes: number): boolean {
+    return bytes <= (this.isOpen ? (this.slab as Buffer).length - this.at : 2 * FRAME_ROOM);
   }
 
   /** A numbered frame with `length` bytes of `payload` from `from` on. */
@@ -71,15 +90,17 @@ export class BatchWriter {
   /** The finished batch; its numbered bytes are in the log now. Undefined when nothing was written. */
   finish(): Buffer | undefined {
     this.endRun();
+    this.isOpen = false;
     if (this.at === this.batchStart) return undefined;
     return (this.slab as Buffer).subarray(this.batchStart, this.at);
   }
 
   private nextSlab(): void {
-    if (this.slab !== undefined) {
+    if (this.slab !== undefined && !this.isForgotten) {
       this.used.push({ slab: this.slab, end: this.log.end });
       if (this.used.length > MAX_WAITING_SLABS) this.used.shift();
     }
+    this.isForgotten = false;
     const oldest = this.used[0];
     const isFree = oldest !== undefined && this.log.start >= oldest.end;
     this.slab = isFree ? (this.used.shift() as UsedSlab).slab : Buffer.allocUnsafeSlow(SLAB_BYTES);

@@ -1,4 +1,12 @@
-import { type ByteSink, type ByteStream, MeshError, splice, spliceDatagrams } from '@edgemesh/core';
+import {
+  type ByteSink,
+  type ByteStream,
+  giveBorrowed,
+  MeshError,
+  splice,
+  spliceDatagrams,
+  writeBorrowed,
+} from '@edgemesh/core';
 import type { InboundHandler, InboundRequest } from '../types.ts';
 import type { MuxDatagrams } from './datagrams.ts';
 import type { MuxStream } from './stream.ts';
@@ -19,6 +27,9 @@ class AcceptingSink implements ByteSink {
   }
   data(chunk: Uint8Array): void {
     this.sink.data(chunk);
+  }
+  borrowed(chunk: Uint8Array): void {
+    giveBorrowed(this.sink, chunk);
   }
   ended(): void {
     this.sink.ended();
@@ -41,6 +52,7 @@ export function serveStream(remote: MuxStream, request: InboundRequest, inbound:
   const tap: ByteStream = {
     attach: (sink) => local.attach(new AcceptingSink(sink, remote)),
     write: (chunk) => local.write(chunk),
+    writeCopy: (chunk) => writeBorrowed(local, chunk),
     end: () => local.end(),
     reset: (error) => local.reset(error),
     pause: () => local.pause(),

@@ -4,8 +4,8 @@ import type { GoawayCode } from './wire.ts';
 
 /** Who reads a carrier. No call comes from inside `bind`, `write`, `close` or `destroy`. */
 export interface LinkReader {
-  /** True when pieces of the chunk are kept; else its memory is used again for the next. */
-  onBytes(chunk: Buffer): boolean;
+  /** The memory of the chunk is used again after the call. */
+  onBytes(chunk: Buffer): void;
   /** The carrier was congested and takes more now. */
   onWritable(): void;
   /** Once and last, unless this side closed or destroyed it. */

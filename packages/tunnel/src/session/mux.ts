@@ -10,7 +10,16 @@ import type { WindowBudget } from './receive-window.ts';
 import { ReplayLog } from './replay-log.ts';
 import { Scheduler, type Sendable } from './scheduler.ts';
 import { MuxStream } from './stream.ts';
-import { decodeOpen, encodeReset, FRAME, isNumbered, protocolError, type StreamKind } from './wire.ts';
+import {
+  decodeOpen,
+  encodeReset,
+  FRAME,
+  HEADER_BYTES,
+  isNumbered,
+  MAX_DATA_BYTES,
+  protocolError,
+  type StreamKind,
+} from './wire.ts';
 
 /** What a mux needs of the session around it. */
 export interface MuxHost {
@@ -26,6 +35,8 @@ export interface MuxHost {
   /** A carrier is in use, and it answers. */
   readonly hasPath: boolean;
   rttMs(): number | undefined;
+  /** True when the next batch takes these bytes, in order, without harm to what else wants to be sent. */
+  hasRoomFor(bytes: number): boolean;
   /** Something waits to be sent. */
   wake(addedBytes: number): void;
 }
@@ -61,6 +72,7 @@ export class Mux implements ChannelHost {
   private admitting = false;
   private resets: { id: number; payload: Uint8Array }[] = [];
   private waiting: { afterPump(): void }[] = [];
+  private awaitingRoom: { afterPump(): void }[] = [];
   private nextId: number;
   private streamsIn = 0;
   private streamsOut = 0;
@@ -83,7 +95,7 @@ export class Mux implements ChannelHost {
 
   /** True when a batch would not be empty. */
   get hasWork(): boolean {
-    return this.resets.length > 0 || !this.scheduler.isEmpty;
+    return this.writer.bytes > 0 || this.resets.length > 0 || !this.scheduler.isEmpty;
   }
 
   // Opening
@@ -224,8 +236,17 @@ export class Mux implements ChannelHost {
     this.scheduler.fill(writer, limit);
   }
 
+  /** True when streams hold back what they would like to send. */
+  get isHeldBack(): boolean {
+    return this.awaitingRoom.length > 0;
+  }
+
   /** Runs the callbacks that must not run while a batch is being made. */
   runAfterPump(): void {
+    if (this.isHeldBack && this.hasRoomForMore()) {
+      this.waiting.push(...this.awaitingRoom);
+      this.awaitingRoom = [];
+    }
     while (this.waiting.length > 0) {
       const list = this.waiting;
       this.waiting = [];
@@ -245,6 +266,7 @@ export class Mux implements ChannelHost {
     this.scheduler.clear();
     this.resets = [];
     this.waiting = [];
+    this.awaitingRoom = [];
     this.log.clear();
   }
 
@@ -259,6 +281,23 @@ export class Mux implements ChannelHost {
   ready(item: Sendable, bytes: number): void {
     this.scheduler.add(item);
     this.host.wake(bytes);
+  }
+  addNow(id: number, bytes: Uint8Array): boolean {
+    const frameBytes = bytes.length + HEADER_BYTES * Math.ceil(bytes.length / MAX_DATA_BYTES);
+    if (!this.scheduler.isEmpty || !this.host.hasRoomFor(frameBytes)) return false;
+    this.writer.begin();
+    for (let at = 0; at < bytes.length; at += MAX_DATA_BYTES)
+      this.writer.numbered(FRAME.data, id, bytes, at, Math.min(MAX_DATA_BYTES, bytes.length - at));
+    this.sent(bytes.length);
+    this.host.wake(bytes.length);
+    return true;
+  }
+  hasRoomForMore(): boolean {
+    return this.scheduler.isEmpty && this.host.hasRoomFor(HEADER_BYTES + MAX_DATA_BYTES);
+  }
+  awaitRoom(channel: { afterPump(): void }): void {
+    this.awaitingRoom.push(channel);
+    this.host.wake(0);
   }
   sendReset(id: number, payload: Uint8Array): void {
     this.resets.push({ id, payload });

@@ -11,9 +11,9 @@ import {
 
 /** What a parser found. Every call may throw TunnelError `protocol`, which ends the session. */
 export interface FrameHandler {
-  /** A piece of a DATA frame, at least one byte; not copied. */
+  /** A piece of a DATA frame, at least one byte; a part of the pushed chunk. */
   onData(id: number, bytes: Buffer): void;
-  /** Any other known frame, whole. The payload is valid during the call only, except that of REPLAY, which may be kept. */
+  /** Any other known frame, whole. The payload is valid during the call only. */
   onFrame(type: number, id: number, payload: Buffer): void;
   /** Numbered bytes were taken; they will not have to be sent again. */
   onNumbered(bytes: number): void;
@@ -37,8 +37,8 @@ function limitOf(type: number): number {
 }
 
 /**
- * Cuts a byte stream into frames, wherever the chunks are split. Data is handed out in subarrays of the chunks; other
- * frames are put together, bounded by their type's limit; unknown types are skipped without being kept.
+ * Cuts a byte stream into frames, wherever the chunks are split. The chunks are not kept: data is handed out in subarrays of
+ * them; other frames are put together, bounded by their type's limit; unknown types are skipped without being kept.
  */
 export class FrameParser {
   private readonly handler: FrameHandler;

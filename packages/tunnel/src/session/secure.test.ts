@@ -29,7 +29,11 @@ const reasonOf = (result: PromiseSettledResult<unknown>): TunnelError =>
 function read(link: CarrierLink) {
   const chunks: Buffer[] = [];
   const lost = Promise.withResolvers<TunnelError>();
-  link.bind({ onBytes: (chunk) => chunks.push(chunk) > 0, onWritable: () => undefined, onLost: lost.resolve });
+  link.bind({
+    onBytes: (chunk) => void chunks.push(Buffer.from(chunk)),
+    onWritable: () => undefined,
+    onLost: lost.resolve,
+  });
   return { bytes: () => Buffer.concat(chunks), lost: lost.promise };
 }
 

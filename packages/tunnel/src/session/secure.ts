@@ -1,14 +1,13 @@
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect, createSecureContext, type SecureContext, TLSSocket } from 'node:tls';
-import { messageOf } from '@edgemesh/core';
+import { messageOf, readInto } from '@edgemesh/core';
 import { TunnelError, type TunnelErrorCode } from '../errors.ts';
 import { verifyCertificate } from '../identity/certificate.ts';
 import type { MeshSecrets } from '../identity/mesh-secrets.ts';
 import type { NodeIdentity } from '../identity/node-key.ts';
 import type { Carrier, PathKind } from '../types.ts';
 import { checkProofs, makeProofs, type Role } from './proof.ts';
-import { readIntoMemory } from './read-memory.ts';
 import { TlsCarrier } from './tls-carrier.ts';
 import {
   decodeGoaway,
@@ -52,6 +51,8 @@ const ALPN = 'edgemesh/1';
 /** AES-128-GCM first: fastest wherever the processor has AES instructions. */
 const CIPHERS = 'TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384';
 const MAX_PROOFS = 8;
+/** All carriers read into this memory: a record of TLS has 16 KiB at most, and is dealt with before the next one. */
+const RECEIVED = Buffer.allocUnsafeSlow(16_384);
 
 /** One context per identity: parsing key and certificate for each connection would cost more than the handshake. */
 const contexts = new WeakMap<NodeIdentity, SecureContext>();
@@ -162,21 +163,24 @@ class Handshake {
     const { tls } = this;
     const early: Buffer | null = tls.read();
     if (early !== null) this.onData(early);
-    if (readIntoMemory(tls, (chunk) => this.onData(chunk))) tls.resume();
-    else tls.on('data', (chunk: Buffer) => void this.onData(chunk));
+    if (readInto(tls, RECEIVED, (length) => this.onData(RECEIVED.subarray(0, length)))) tls.resume();
+    else tls.on('data', (chunk: Buffer) => this.onData(chunk));
   }
 
-  /** True when pieces of the chunk are kept. */
-  private onData(chunk: Buffer): boolean {
+  /** The chunk's memory is used again after the call. */
+  private onData(chunk: Buffer): void {
     const { carrier } = this;
-    if (carrier === undefined) return false;
-    if (this.greeted) return carrier.receive(chunk);
+    if (carrier === undefined) return;
+    if (this.greeted) {
+      carrier.receive(chunk);
+      return;
+    }
     // Refused: nothing that the peer goes on sending is looked at.
-    if (this.done) return false;
+    if (this.done) return;
     try {
-      this.head = this.head.length === 0 ? chunk : Buffer.concat([this.head, chunk]);
+      this.head = Buffer.concat([this.head, chunk]);
       const length = this.helloLength();
-      if (length === undefined || this.head.length < length) return true;
+      if (length === undefined || this.head.length < length) return;
       this.checkHello(this.head.subarray(HEADER_BYTES, length), carrier);
       const rest = this.head.subarray(length);
       this.head = Buffer.alloc(0);
@@ -187,7 +191,6 @@ class Handshake {
     } catch (error) {
       this.refuse(asTunnelError(error));
     }
-    return true;
   }
 
   /** Length of the HELLO frame that everything starts with; undefined when its header is not there yet. */

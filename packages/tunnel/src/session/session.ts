@@ -49,6 +49,8 @@ export interface SessionShared {
 
 /** Added bytes that are sent at once instead of at the end of the event-loop turn. */
 const FULL_BATCH_BYTES = 131_072;
+/** A carrier that takes batches of this size is fast: the next one may be begun before it has taken the last one. */
+const FAST_BATCH_BYTES = 262_144;
 /** Received bytes after which an acknowledgement goes out at once. */
 const ACK_BYTES = 131_072;
 /** Longest that received bytes stay unacknowledged, in milliseconds; an idle session sends nothing. */
@@ -182,6 +184,20 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHo
     return this.liveness.rttMs;
   }
 
+  hasRoomFor(bytes: number): boolean {
+    const carrier = this.set.outbound?.link;
+    if (carrier === undefined || this.closed) return false;
+    const { writer, log } = this.mux;
+    // On a slow path what is in a batch could be overtaken no more, for a time that one feels.
+    if (carrier.congested && !(carrier.batchBytes >= FAST_BATCH_BYTES && writer.canOpen)) return false;
+    if (writer.bytes + bytes > carrier.batchBytes || !writer.hasRoomFor(bytes)) return false;
+    return !this.isFull(log.bytes + writer.bytes);
+  }
+
+  private isFull(inFlight: number): boolean {
+    return this.flight.isFull(inFlight) || inFlight >= this.accounts.options.maxUnacknowledgedBytes;
+  }
+
   wake(addedBytes: number): void {
     if (this.set.outbound === undefined) return;
     this.pendingBytes += addedBytes;
@@ -204,7 +220,6 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHo
     if (carrier === undefined || this.closed) return;
     const { mux, set } = this;
     const { writer } = mux;
-    const { accounts } = this.shared;
     while (carrier === set.outbound && !carrier.link.congested) {
       if (set.replay(carrier)) continue;
       writer.begin();
@@ -213,8 +228,7 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHo
         writer.unnumbered(FRAME.ack, 0, encodeOffset(mux.receivedOffset));
       }
       const inFlight = mux.log.bytes;
-      const isFull = this.flight.isFull(inFlight) || inFlight >= accounts.options.maxUnacknowledgedBytes;
-      if (!isFull) mux.fill(carrier.link.batchBytes);
+      if (!this.isFull(inFlight)) mux.fill(carrier.link.batchBytes);
       const batch = writer.finish();
       if (batch === undefined) break;
       if (mux.log.bytes > inFlight) this.flight.onSent(mux.log.end, inFlight, this.now());
@@ -256,7 +270,7 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHo
 
   onAcknowledged(): void {
     this.flight.onAcknowledged(this.mux.log.start, this.now());
-    if (this.mux.hasWork) this.wake(0);
+    if (this.mux.hasWork || this.mux.isHeldBack) this.wake(0);
   }
 
   onOutbound(current: Attached | undefined, reason: TunnelError | undefined): void {

@@ -1,4 +1,4 @@
-import { type ByteSink, type ByteStream, MeshError, type Timer } from '@edgemesh/core';
+import { type ByteSink, type ByteStream, giveBorrowed, MeshError, type Timer } from '@edgemesh/core';
 import type { BatchWriter } from './batch.ts';
 import type { ChannelHost } from './channel.ts';
 import { ReceiveWindow } from './receive-window.ts';
@@ -21,6 +21,8 @@ import {
 const HIGH_WATER_BYTES = 524_288;
 /** `drained` comes when no more than this is left. */
 const LOW_WATER_BYTES = 131_072;
+/** Writers of less are not made to wait for the next batch: they have little to say. */
+const SMALL_BYTES = 16_384;
 const MAX_CREDIT = 0x7fff_ffff;
 
 /** One byte stream of a session. The opener's side has `open`; the acceptor's side sends ACCEPT by {@link accept}. */
@@ -39,6 +41,7 @@ export class MuxStream implements ByteStream, Sendable {
   private outBytes = 0;
   private credit = INITIAL_WINDOW_BYTES;
   private needsDrain = false;
+  private awaitsRoom = false;
   private ending = false;
   private endSent = false;
   private openSent: boolean;
@@ -90,6 +93,19 @@ export class MuxStream implements ByteStream, Sendable {
     return false;
   }
 
+  writeCopy(chunk: Uint8Array): boolean {
+    if (this.ending || this.done || chunk.length === 0) return true;
+    const isNext = this.openSent && this.outBytes === 0 && (this.open !== undefined || this.accepted);
+    if (!isNext || this.owesAccept || chunk.length > this.credit || !this.host.addNow(this.id, chunk))
+      return this.write(new Uint8Array(chunk));
+    this.credit -= chunk.length;
+    if (chunk.length < SMALL_BYTES || (this.credit >= MAX_DATA_BYTES && this.host.hasRoomForMore())) return true;
+    // The next chunk would have to be kept: better that the writer waits.
+    this.needsDrain = true;
+    if (this.credit >= MAX_DATA_BYTES) this.awaitRoom();
+    return false;
+  }
+
   end(): void {
     if (this.ending || this.done) return;
     if (this.open === undefined && !this.accepted) this.accept();
@@ -127,19 +143,20 @@ export class MuxStream implements ByteStream, Sendable {
 
   // What the session tells
 
+  /** The bytes are borrowed. */
   onData(bytes: Buffer): void {
     if (this.peerEnded) throw protocolError('data after the end of a stream');
     this.window.receive(bytes.length);
     if (!this.accepted && this.open !== undefined) this.onAccept();
     if (this.paused || this.flushing) {
-      this.inbox.push(bytes);
+      this.inbox.push(Buffer.from(bytes));
       this.inboxBytes += bytes.length;
       if (!this.host.buffered(bytes.length))
         this.reset(new MeshError('limit', 'the session buffers too much unread data'));
       return;
     }
     this.consume(bytes.length);
-    this.sink?.data(bytes);
+    if (this.sink !== undefined) giveBorrowed(this.sink, bytes);
   }
 
   onFrame(type: number, payload: Buffer): void {
@@ -181,6 +198,7 @@ export class MuxStream implements ByteStream, Sendable {
 
   /** What must be said outside of a pump: drained, closed. */
   afterPump(): void {
+    this.awaitsRoom = false;
     if (this.done) return;
     if (this.endSent && this.endSaid) {
       this.finish(undefined);
@@ -189,6 +207,12 @@ export class MuxStream implements ByteStream, Sendable {
     if (!this.needsDrain || this.outBytes > LOW_WATER_BYTES) return;
     this.needsDrain = false;
     if (!this.ending) this.sink?.drained();
+  }
+
+  private awaitRoom(): void {
+    if (this.awaitsRoom) return;
+    this.awaitsRoom = true;
+    this.host.awaitRoom(this);
   }
 
   private emitData(writer: BatchWriter, quantum: number): void {
@@ -232,6 +256,7 @@ export class MuxStream implements ByteStream, Sendable {
     this.credit += bytes;
     if (this.credit > MAX_CREDIT) throw protocolError('credit overflow');
     if (this.outBytes > 0) this.host.ready(this, 0);
+    else if (this.needsDrain) this.awaitRoom();
   }
 
   private onEnd(): void {

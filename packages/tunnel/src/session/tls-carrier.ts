@@ -93,13 +93,15 @@ export class TlsCarrier implements CarrierLink {
 
   // From the handshake that made the carrier
 
-  /** Bytes behind the peer's HELLO. True when pieces of the chunk are kept. */
-  receive(chunk: Buffer): boolean {
-    if (this.closed) return false;
-    if (this.reader !== undefined && this.early.length === 0) return this.reader.onBytes(chunk);
-    this.early.push(chunk);
+  /** Bytes behind the peer's HELLO, in memory that is used again after the call. */
+  receive(chunk: Buffer): void {
+    if (this.closed) return;
+    if (this.reader !== undefined && this.early.length === 0) {
+      this.reader.onBytes(chunk);
+      return;
+    }
+    this.early.push(Buffer.from(chunk));
     this.socket.pause();
-    return true;
   }
 
   /** Remembers why the socket is about to close. */

@@ -55,6 +55,7 @@ async function fixture(relays: string[], answer: Answer, serveRelay = false) {
       peers: () => relays,
       hasGreeted: () => false,
       askLan: () => void state.lanAsked++,
+      askDht: async () => false,
     },
     serveRelay,
     ownPeerId: 'self',

@@ -20,6 +20,8 @@ export interface Neighbours {
   hasGreeted(peerId: string): boolean;
   /** Asks the LAN who is there, where that is possible. */
   askLan(): void;
+  /** Looks the name up in the DHT; false when nothing is found or there is no DHT. Never rejects. */
+  askDht(nodeName: string, signal: AbortSignal): Promise<boolean>;
 }
 
 export interface DirectoryDeps {
@@ -108,13 +110,14 @@ export class Directory {
       const cached = store.get(nodeName) !== undefined;
       // without any relay a stranger may still be found on the LAN within the lookup time
       const nobodyLeft = !neighbours.relaysPending() && (cached || round.asked.size > 0);
-      if (round.waiting === 0 && (round.answered || nobodyLeft)) over.abort();
+      if (round.waiting === 0 && (round.answered || (nobodyLeft && !round.isSearching))) over.abort();
     };
     const unhookRecords = store.onRecord(({ record }) => {
       if (record.nodeName === nodeName) timers.push(clock.after(SECOND_OPINION_MS, () => over.abort()));
     });
     const unhookRelays = neighbours.onRelays(look);
     neighbours.askLan();
+    this.#askDht(round, look);
     look();
     await aborted(round.signal);
     unhookRelays();
@@ -141,6 +144,16 @@ export class Directory {
         }),
       );
     }
+  }
+
+  #askDht(round: Round, done: () => void): void {
+    round.isSearching = true; // relays that know the node end the lookup before
+    const question = this.#deps.neighbours.askDht(round.nodeName, round.signal).then((found) => {
+      round.answered ||= found;
+      round.isSearching = false;
+      done();
+    });
+    detach('DHT lookup', this.#deps.log, question);
   }
 
   async #ask(relay: string, round: Round): Promise<void> {
@@ -249,8 +262,10 @@ export class Directory {
 class Round {
   readonly asked = new Set<string>();
   waiting = 0;
-  /** A relay had the record. */
+  /** A relay had the record, or the DHT. */
   answered = false;
+  /** The DHT is being asked. */
+  isSearching = false;
   readonly nodeName: string;
   readonly signal: AbortSignal;
 

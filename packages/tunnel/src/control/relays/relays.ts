@@ -25,6 +25,8 @@ export interface RelaysDeps {
   readonly onConnected: (link: Link, signal: AbortSignal) => void;
 }
 
+/** Relays of others that this node connects to beside its own: each is one more connection to keep alive. */
+const MAX_LEARNT = 4;
 /** During this time of an outage retries stay quick, in milliseconds. */
 const EARLY_OUTAGE_MS = 60_000;
 
@@ -32,6 +34,9 @@ const EARLY_OUTAGE_MS = 60_000;
 export class Relays {
   readonly #deps: RelaysDeps;
   readonly #clients = new Map<string, RelayClient>();
+  #configured: readonly RelayConfig[] = [];
+  /** By peer id. */
+  readonly #learnt = new Map<string, RelayConfig>();
   readonly #listeners = new Set<(relays: readonly RelayState[]) => void>();
   /** Peer ids of the connected relays in the order given last. */
   #order: readonly string[] = [];
@@ -40,8 +45,23 @@ export class Relays {
     this.#deps = deps;
   }
 
-  /** Replaces the list; relays that stay keep their connections. */
+  /** Replaces the configured list; relays that stay keep their connections. */
   set(relays: readonly RelayConfig[]): void {
+    this.#configured = relays;
+    this.#apply();
+  }
+
+  /** Adds a relay that others are at and the configuration does not name; the oldest goes when there are too many. */
+  learn(peerId: string, relay: RelayConfig): void {
+    this.#learnt.delete(peerId);
+    this.#learnt.set(peerId, relay);
+    const oldest = this.#learnt.keys().next().value;
+    if (this.#learnt.size > MAX_LEARNT && oldest !== undefined) this.#learnt.delete(oldest);
+    this.#apply();
+  }
+
+  #apply(): void {
+    const relays = [...this.#configured, ...this.#learnt.values()];
     const wanted = new Map(relays.map((relay) => [JSON.stringify([relay.nodeName, relay.addresses]), relay]));
     for (const [key, client] of this.#clients) {
       if (wanted.has(key)) continue;
