@@ -159,7 +159,7 @@ describe('a writer of statuses', () => {
   it('says once what it may not do, and does the rest', async () => {
     const api = await startApi();
     const log = createRecordingLogger();
-    const allow = api.access.forbid({ verbs: ['patch'], resources: ['gateways'] });
+    const allow = api.access.forbid({ verbs: ['patch'], resources: ['gateways/status'] });
     const writer = start(api, 'a', { log });
     writer.publish(publication('192.0.2.1', 'one'));
     await expect.poll(() => writes(api).length).toBeGreaterThan(2);

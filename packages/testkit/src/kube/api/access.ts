@@ -7,6 +7,7 @@ export interface AccessRule {
   /** API verbs: get, list, watch, create, update, patch, delete, deletecollection. */
   readonly verbs?: readonly string[];
   readonly groups?: readonly string[];
+  /** As in RBAC: `gateways` is not `gateways/status`. */
   readonly resources?: readonly string[];
   readonly namespaces?: readonly string[];
 }
@@ -74,7 +75,7 @@ function matchesRule(rule: AccessRule, user: string, info: RequestInfo): boolean
     (rule.user === undefined || rule.user === user) &&
     has(rule.verbs, info.verb) &&
     has(rule.groups, info.group) &&
-    has(rule.resources, info.resource) &&
+    has(rule.resources, info.subresource === undefined ? info.resource : `${info.resource}/${info.subresource}`) &&
     has(rule.namespaces, info.namespace ?? '')
   );
 }
