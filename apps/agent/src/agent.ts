@@ -17,6 +17,7 @@ import { startDiscovery } from './modules/discovery.ts';
 import { isKernelMode } from './modules/kernel.ts';
 import { MODULES, STOP_ORDER } from './modules/list.ts';
 import { relaysFor } from './modules/tunnel.ts';
+import { createConnectionPolicy, guardDialer } from './pods/connection-policy.ts';
 import { createReachability, type Reachability } from './reachability.ts';
 import { planRelays, planReload } from './reload.ts';
 import { type AgentStatus, readStatus } from './status.ts';
@@ -95,6 +96,11 @@ class MeshAgent implements Agent {
   }
 
   #room(kernelMode: boolean, reachability: Reachability, services: VirtualServices): Omit<AgentRoom, 'cluster'> {
+    const connectionPolicy = createConnectionPolicy({
+      view: () => this.#requireCatalog(),
+      nodeName: this.#options.nodeName,
+      policies: () => this.#parts.networkPolicies,
+    });
     return {
       context: () => this.#context(),
       kernelMode,
@@ -103,7 +109,8 @@ class MeshAgent implements Agent {
       clusterCatalog: this.#requireDiscovery(),
       leaveOut: (service, keys) => this.#requireCatalog().leaveOut(service, keys),
       services,
-      dialer: this.#createDialer(reachability),
+      connectionPolicy,
+      dialer: guardDialer(this.#createDialer(reachability), connectionPolicy),
       telemetry: { health: this.#health, metrics: this.#options.metrics },
       status: () => this.status(),
       restart: (module, reason) => this.#modules.get(module)?.restart(reason),

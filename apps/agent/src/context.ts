@@ -1,4 +1,4 @@
-import type { PodNetwork } from '@edgemesh/cni';
+import type { NetworkPolicies, PodNetwork } from '@edgemesh/cni';
 import type { AgentConfig } from '@edgemesh/config';
 import type { CatalogView, Dialer, Logger, Metrics, ServiceId } from '@edgemesh/core';
 import type { FollowRef, KubeConnection } from '@edgemesh/discovery/kubernetes';
@@ -8,6 +8,7 @@ import type { ServiceProxy } from '@edgemesh/proxy-l4';
 import type { Health, MetricsRegistry, ModuleContext, StartModule } from '@edgemesh/telemetry';
 import type { Tunnel } from '@edgemesh/tunnel';
 import type { MeshBalancing } from './modules/balancing.ts';
+import type { ConnectionPolicy } from './pods/connection-policy.ts';
 import type { Reachability } from './reachability.ts';
 import type { AgentStatus } from './status.ts';
 import type { VirtualServices } from './virtual/virtual-services.ts';
@@ -38,6 +39,7 @@ export interface AgentParts {
   proxy?: ProxyPart | undefined;
   tunnel?: Tunnel | undefined;
   podNetwork?: PodNetwork | undefined;
+  networkPolicies?: NetworkPolicies | undefined;
 }
 
 /** The cluster that the catalog comes from, for modules that want more of it. */
@@ -53,6 +55,8 @@ export interface ClusterAccess {
 /** Where modules live: the configuration as it is now, and their neighbours. */
 export interface AgentRoom {
   context(): AgentContext;
+  /** NetworkPolicy for what the agent connects on behalf of others. */
+  readonly connectionPolicy: ConnectionPolicy;
   /** Traffic is captured by kernel rules; without, there are listeners on loopback addresses only. */
   readonly kernelMode: boolean;
   readonly parts: AgentParts;

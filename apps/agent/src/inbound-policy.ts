@@ -12,6 +12,7 @@ import {
 } from '@edgemesh/core';
 import type { InboundHandler, InboundRequest } from '@edgemesh/tunnel';
 import { createEcho, isEcho } from './diagnosis/node-echo.ts';
+import type { ConnectionPolicy } from './pods/connection-policy.ts';
 
 export interface InboundPolicyOptions {
   readonly view: CatalogView;
@@ -21,6 +22,8 @@ export interface InboundPolicyOptions {
   readonly local: Dialer;
   /** Beyond endpoints: what the configuration opens, SSH for SOCKS users for example. */
   readonly alsoAllowed?: (request: InboundRequest) => boolean;
+  /** NetworkPolicy of the endpoints' pods. Without it they have none. */
+  readonly policy?: Pick<ConnectionPolicy, 'inbound'>;
   /** Takes packets of a peer for pods of this node, or says why not. Without it there are no pods to send to. */
   readonly packets?: (nodeName: string) => Datagrams | MeshError;
   readonly metrics: Metrics;
@@ -48,7 +51,11 @@ export function createInboundPolicy(options: InboundPolicyOptions): InboundHandl
   });
   const check = (request: InboundRequest): MeshError | undefined => {
     const protocol = request.kind === 'udp' ? 'UDP' : 'TCP';
-    if (allowed.has(`${protocol} ${request.address} ${request.port}`)) return undefined;
+    if (allowed.has(`${protocol} ${request.address} ${request.port}`)) {
+      const denied = options.policy?.inbound(request);
+      if (denied !== undefined) refused.with(request.nodeName).add();
+      return denied;
+    }
     if (options.alsoAllowed?.(request)) return undefined;
     refused.with(request.nodeName).add();
     const target = `${protocol} ${request.address}:${request.port}`;

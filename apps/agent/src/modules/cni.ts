@@ -50,8 +50,10 @@ export const cniModule: AgentModule = {
       }),
     );
     room.parts.podNetwork = network;
+    room.parts.networkPolicies = policies;
     stack.defer(() => {
       if (room.parts.podNetwork === network) room.parts.podNetwork = undefined;
+      if (room.parts.networkPolicies === policies) room.parts.networkPolicies = undefined;
     });
     room.describe('cni', () =>
       room.parts.podNetwork === network ? { ...network.status(), mtu, policies: policies.status() } : undefined,

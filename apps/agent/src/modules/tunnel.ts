@@ -27,6 +27,7 @@ export const tunnelModule: AgentModule = {
         view: context.view,
         nodeName: context.nodeName,
         local: createLocalDialer(),
+        policy: room.connectionPolicy,
         alsoAllowed: nodeTargets(room.context),
         packets: (peer) => acceptPackets(room.context(), room.parts, peer),
         metrics: context.metrics,

@@ -1,18 +1,11 @@
 import { type Datagrams, MeshError } from '@edgemesh/core';
 import type { AgentContext, AgentParts } from '../context.ts';
+import { refusedDatagrams } from './connection-policy.ts';
 
 /** A channel to a node, or one that has failed already where there is no tunnel: packets are lost, nothing throws. */
 export function openPackets(parts: Pick<AgentParts, 'tunnel'>, nodeName: string): Datagrams {
-  return parts.tunnel?.openPackets(nodeName) ?? failedChannel('the tunnel is not running');
-}
-
-function failedChannel(reason: string): Datagrams {
-  return {
-    // Later, as a real one: whoever attaches has not yet returned from opening it.
-    attach: (sink) => queueMicrotask(() => sink.closed(new MeshError('unreachable', reason, { retryable: true }))),
-    send: () => false,
-    close: () => undefined,
-  };
+  const channel = parts.tunnel?.openPackets(nodeName);
+  return channel ?? refusedDatagrams(new MeshError('unreachable', 'the tunnel is not running', { retryable: true }));
 }
 
 /** What a peer gets that asks to send packets to pods of this node. */

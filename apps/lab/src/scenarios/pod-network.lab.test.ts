@@ -87,9 +87,32 @@ describe('pods on nodes behind two NATs that cannot be punched', () => {
     await pollUntil(async () => (await fetched()).includes('hello from b'), { timeoutMs: 30_000, what: 'the Service' });
   });
 
+  it('reach pods of headless Services by name, by the address of the pod itself where that is wanted', async () => {
+    const headless = (name: string, more: object = {}) =>
+      makeService({
+        name,
+        spec: { clusterIP: 'None', clusterIPs: ['None'] },
+        ports: [{ name: 'http', port: 8080 }],
+        endpoints: [{ address: podB.address, node: 'b' }],
+        ...more,
+      });
+    const real = headless('real', { annotations: { 'edgemesh.kubeedge.io/virtual-addresses': 'disabled' } });
+    for (const agent of [a, b]) await writeManifests(agent.manifestDir, { headless: [...headless('db'), ...real] });
+    const fetched = async (name: string) =>
+      (await curl(podA.machine, `http://${name}.default.svc.cluster.local:8080/`, '--max-time', '2')).body;
+    for (const name of ['db', 'real']) {
+      await pollUntil(async () => (await fetched(name)).includes('hello from b'), { timeoutMs: 30_000, what: name });
+    }
+    const { stdout } = await podA.machine.exec('getent', ['ahostsv4', 'real.default.svc.cluster.local']);
+    expect(stdout).toContain(podB.address);
+  });
+
   it('are shielded by NetworkPolicy', async () => {
     const meta = { namespace: 'default', labels: { app: 'web' } };
-    const shield = [
+    const service = `http://${SERVICE_IP}/`;
+    const fetches = async (url: string) =>
+      (await curl(podA.machine, url, '--max-time', '2')).body.includes('hello from b');
+    const shield = (from: string) => [
       { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'default' } },
       {
         apiVersion: 'v1',
@@ -102,15 +125,24 @@ describe('pods on nodes behind two NATs that cannot be punched', () => {
         apiVersion: 'networking.k8s.io/v1',
         kind: 'NetworkPolicy',
         metadata: { namespace: 'default', name: 'http-only' },
-        spec: { podSelector: { matchLabels: meta.labels }, ingress: [{ ports: [{ protocol: 'TCP', port: 8080 }] }] },
+        spec: {
+          podSelector: { matchLabels: meta.labels },
+          ingress: [{ from: [{ ipBlock: { cidr: from } }], ports: [{ protocol: 'TCP', port: 8080 }] }],
+        },
       },
     ];
-    await writeManifests(b.manifestDir, { shield });
+    await writeManifests(b.manifestDir, { shield: shield(`${podA.address}/32`) });
     const pinged = () => pings(podA.machine, podB.address);
     await pollUntil(async () => !(await pinged()), { timeoutMs: 30_000, what: 'the policy holds' });
-    expect((await curl(podA.machine, `http://${podB.address}:8080/`)).body).toContain('hello from b');
-    await writeManifests(b.manifestDir, { shield: shield.slice(0, 2) });
+    expect(await fetches(`http://${podB.address}:8080/`)).toBe(true);
+    expect(await fetches(service)).toBe(true);
+    // To somebody else's pods: the agent of b opens the Service's connections itself, and asks the policy for whom.
+    await writeManifests(b.manifestDir, { shield: shield(range('neighbour')) });
+    await pollUntil(async () => !(await fetches(service)), { timeoutMs: 30_000, what: 'the Service is closed' });
+    expect(await fetches(`http://${podB.address}:8080/`)).toBe(false);
+    await writeManifests(b.manifestDir, { shield: shield('0.0.0.0/0').slice(0, 2) });
     await pollUntil(pinged, { timeoutMs: 30_000, what: 'the policy is gone' });
+    await pollUntil(() => fetches(service), { timeoutMs: 30_000, what: 'the Service is open' });
   });
 
   it('go straight to a node of the same LAN once it has proved itself', async () => {

@@ -1,3 +1,4 @@
+export type { PolicyFlow } from './judge.ts';
 export {
   type AddressBlock,
   type Allow,

@@ -11,6 +11,7 @@ import {
   type Timer,
 } from '@edgemesh/core';
 import { POLICY_DEFAULTS } from '../options.ts';
+import { type PolicyFlow, PolicyJudge } from './judge.ts';
 import { planPolicies } from './planner.ts';
 import { renderPolicies } from './render.ts';
 
@@ -45,6 +46,8 @@ export interface NetworkPoliciesStatus {
 /** NetworkPolicies of the pods of this node, in the kernel. Disposing removes the table. */
 export interface NetworkPolicies extends AsyncDisposable {
   status(): NetworkPoliciesStatus;
+  /** What policies say of a connection that the agent makes itself; the rules in the kernel do not see those. */
+  permits(flow: PolicyFlow): boolean;
   /** Resolves when what is known now has been tried. */
   settled(): Promise<void>;
 }
@@ -66,6 +69,7 @@ class KernelPolicies implements NetworkPolicies {
   readonly #unsubscribe: () => void;
   readonly #applies;
   #rendered = '';
+  #judge = new PolicyJudge({ pods: [], problems: [] });
   #status: NetworkPoliciesStatus = { isolatedPods: 0, problems: [], error: undefined };
   #timer: Timer | undefined;
   #failures = 0;
@@ -97,6 +101,10 @@ class KernelPolicies implements NetworkPolicies {
     return this.#status;
   }
 
+  permits(flow: PolicyFlow): boolean {
+    return this.#judge.permits(flow);
+  }
+
   async settled(): Promise<void> {
     if (this.#timer !== undefined) this.#enqueue();
     await this.#work;
@@ -119,6 +127,7 @@ class KernelPolicies implements NetworkPolicies {
     if (this.#closed) return;
     const { view, nodeName, runner, filterBridged } = this.#options;
     const plan = planPolicies(view.current, nodeName);
+    this.#judge = new PolicyJudge(plan);
     const script = renderPolicies(plan, this.#table);
     const about = { isolatedPods: plan.pods.length, problems: plan.problems };
     if (script === this.#rendered) {
