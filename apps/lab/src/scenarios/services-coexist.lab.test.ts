@@ -1,6 +1,12 @@
 import { type LabMachine, pollUntil, startResponder, tally } from '@edgemesh/testkit/netns';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { curl } from '../harness/clients.ts';
+import {
+  kubeProxyIptables,
+  kubeProxyNftables,
+  NO_KUBE_PROXY_IPTABLES,
+  type ProxiedService,
+} from '../harness/kube-proxy.ts';
 import { writeManifests } from '../harness/manifests.ts';
 import { createMesh, type Mesh, type MeshAgent } from '../harness/mesh.ts';
 import { clusterIP, type EndpointSpec, makeNode, makeService } from '../harness/objects.ts';
@@ -16,25 +22,12 @@ const ROUTED: EndpointSpec = { node: 'b', address: '10.244.2.2' };
 const TUNNELLED: EndpointSpec = { node: 'b', address: '172.30.0.2' };
 const LABEL = { 'service.edgemesh.kubeedge.io/service-proxy-name': '' };
 
-/** What kube-proxy in iptables mode writes, for one port of one Service. */
-const kubeProxy = (name: string, address: string, endpoints: readonly string[]) => `
-  iptables -t nat -N KUBE-SVC-${name}
-  iptables -t nat -A KUBE-SERVICES -d ${address}/32 -p tcp -m tcp --dport 7 -j KUBE-SVC-${name}
-  ${endpoints
-    .map((endpoint, i) => {
-      const rest = endpoints.length - i;
-      const random = rest > 1 ? `-m statistic --mode random --probability ${1 / rest}` : '';
-      return `iptables -t nat -N KUBE-SEP-${name}${i}
-  iptables -t nat -A KUBE-SEP-${name}${i} -p tcp -m tcp -j DNAT --to-destination ${endpoint}:7000
-  iptables -t nat -A KUBE-SVC-${name} ${random} -j KUBE-SEP-${name}${i}`;
-    })
-    .join('\n')}`;
-const KUBE_BASE = `
-  iptables -t nat -N KUBE-SERVICES
-  iptables -t nat -N KUBE-MARK-MASQ
-  iptables -t nat -A KUBE-MARK-MASQ -j MARK --or-mark 0x4000
-  iptables -t nat -I PREROUTING 1 -j KUBE-SERVICES
-  iptables -t nat -I OUTPUT 1 -j KUBE-SERVICES`;
+/** kube-proxy knows all endpoints too, and cannot reach the one behind the tunnel. */
+const PROXIED: readonly ProxiedService[] = [
+  { name: 'ROUTED', clusterIP: '10.96.4.1', endpoints: ['10.244.1.2', '10.244.2.2'] },
+  { name: 'MIXED', clusterIP: '10.96.4.2', endpoints: ['10.244.1.2', '172.30.0.2'] },
+  { name: 'THEIRS', clusterIP: '10.96.4.3', endpoints: ['10.244.1.2'] },
+];
 
 describe('beside kube-proxy and a CNI', () => {
   let mesh: Mesh;
@@ -71,14 +64,7 @@ describe('beside kube-proxy and a CNI', () => {
     client = await startPod(hostA, 'client', '10.244.1.3', '10.244.1.1', 24);
     await hostA.must('ip', ['route', 'add', '10.244.2.0/24', 'via', hostB.address()]);
     await hostB.must('ip', ['route', 'add', '10.244.1.0/24', 'via', hostA.address()]);
-    // kube-proxy knows all endpoints too, and cannot reach the one behind the tunnel.
-    const rules = [
-      KUBE_BASE,
-      kubeProxy('ROUTED', '10.96.4.1', ['10.244.1.2', '10.244.2.2']),
-      kubeProxy('MIXED', '10.96.4.2', ['10.244.1.2', '172.30.0.2']),
-      kubeProxy('THEIRS', '10.96.4.3', ['10.244.1.2']),
-    ];
-    await hostA.must('sh', ['-ec', rules.join('\n')]);
+    await hostA.must('sh', ['-ec', kubeProxyIptables(PROXIED)]);
     [a, b] = await Promise.all([mesh.agent('a', { objects: objects() }), mesh.agent('b', { objects: objects() })]);
     await curl(client, 'http://10.96.4.2/', '--retry', '5', '--retry-all-errors');
   });
@@ -158,6 +144,30 @@ describe('beside kube-proxy and a CNI', () => {
     await a.swapConfig(JSON.stringify(config));
     await pollUntil(() => has('10.96.4.1'), { what: 'the rules of routed are back' });
   });
+
+  it('captures before kube-proxy in nftables mode, whichever of the two comes later', async () => {
+    await a.machine.must('sh', ['-ec', NO_KUBE_PROXY_IPTABLES]);
+    const writeTable = () =>
+      a.machine.must('nft', ['-f', '-'], {
+        input: `add table ip kube-proxy\ndelete table ip kube-proxy\n${kubeProxyNftables(PROXIED)}`,
+      });
+    await writeTable();
+    for (const machine of [client, a.machine]) {
+      expect(await times('10.96.4.2', 20, machine)).toEqual({ a: 10, 'b-tunnelled': 10 });
+      expect(await times('10.96.4.3', 4, machine)).toEqual({ a: 4 });
+    }
+    await a.process.kill();
+    // Now kube-proxy is alone: only what it can reach answers.
+    await pollUntil(async () => (await times('10.96.4.2', 4))['b-tunnelled'] === undefined, {
+      what: 'kube-proxy alone',
+    });
+    await a.restart();
+    await pollUntil(async () => (await times('10.96.4.2', 10))['b-tunnelled'] === 5, {
+      timeoutMs: 30_000,
+      what: 'all is back',
+    });
+    expect(await times('10.96.4.1', 20)).toEqual({ a: 10, 'b-routed': 10 });
+  }, 90_000);
 
   it('goes on without the agent: at once what the kernel can do, and mixed Services after the watchdog', async () => {
     await a.process.kill('SIGKILL');
