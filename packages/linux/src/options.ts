@@ -29,6 +29,8 @@ export const LINUX_DEFAULTS = {
   retryMaxMs: 30_000,
   /** Elements in one nft statement: nft's parser slows down on very long ones. */
   elementsPerStatement: 2_000,
+  /** Rules rendered at once where a whole table is loaded: what they need in memory is given back before the next are. */
+  rulesPerPart: 500,
   /** The agent's link: COMPAT commonConfig.bridgeDeviceName and bridgeDeviceIP. */
   linkName: 'edgemesh0',
   linkAddress: '169.254.96.16',

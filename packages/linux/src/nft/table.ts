@@ -106,11 +106,13 @@ export function createNftTable(options: NftTableOptions): NftTable {
   };
 
   const make = async (): Promise<Omit<ApplyReport, 'durationMs'>> => {
-    if (state !== undefined) {
+    // A table without rules has nothing to keep, and a rebuild is made part by part.
+    const isLoad = state?.entries.size === 0 && plan.rules.length > LINUX_DEFAULTS.rulesPerPart;
+    if (state !== undefined && !isLoad) {
       const diff = difference(state, plan);
       return { kind: await update(state, diff), touched: diff.touched, skipped: diff.skipped };
     }
-    const made = await rebuild('start');
+    const made = await rebuild(isLoad ? 'load' : 'start');
     return { kind: 'rebuilt', touched: [...rulesOf(made)].map((after) => ({ after })), skipped: made.skipped };
   };
 

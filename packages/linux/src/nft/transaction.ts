@@ -94,9 +94,6 @@ export interface RebuildOptions extends SkeletonOptions {
   readonly staleAfterSeconds: number | undefined;
 }
 
-/** Rules rendered at once: what they need in memory is given back before the next are. */
-const RULES_PER_PART = 500;
-
 /**
  * The statements that make a table from nothing, part by part: for 100,000 endpoints they are 7 MB of text. Counts into the state what it
  * makes.
@@ -121,7 +118,7 @@ export function* loadStatements(table: string, state: TableState): Generator<str
   for (const rule of rulesOf(state)) {
     part.push(renderRule(rule));
     for (const address of hairpinsOf(rule)) state.hairpins.set(address, (state.hairpins.get(address) ?? 0) + 1);
-    if (part.length >= RULES_PER_PART) yield* flush();
+    if (part.length >= LINUX_DEFAULTS.rulesPerPart) yield* flush();
   }
   yield* flush();
   yield* elementStatements('add', table, state.globals);
