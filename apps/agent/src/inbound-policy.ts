@@ -36,7 +36,7 @@ export interface InboundPolicyOptions {
  */
 const LEFT_GRACE_MS = 30_000;
 
-type Key = `${'TCP' | 'UDP'} ${string} ${number}`;
+type Target = Pick<Endpoint, 'protocol' | 'address' | 'port'>;
 
 /**
  * What peers may reach through this node: endpoints of Services that the catalog places here, and what the configuration
@@ -51,7 +51,7 @@ export function createInboundPolicy(options: InboundPolicyOptions): InboundHandl
   });
   const check = (request: InboundRequest): MeshError | undefined => {
     const protocol = request.kind === 'udp' ? 'UDP' : 'TCP';
-    if (allowed.has(`${protocol} ${request.address} ${request.port}`)) {
+    if (allowed.has({ protocol, address: request.address, port: request.port })) {
       const denied = options.policy?.inbound(request);
       if (denied !== undefined) refused.with(request.nodeName).add();
       return denied;
@@ -59,7 +59,7 @@ export function createInboundPolicy(options: InboundPolicyOptions): InboundHandl
     if (options.alsoAllowed?.(request)) return undefined;
     refused.with(request.nodeName).add();
     const target = `${protocol} ${request.address}:${request.port}`;
-    const known = `node ${options.nodeName} knows ${allowed.size} endpoints of its own, this is none of them`;
+    const known = `node ${options.nodeName} knows endpoints of its own at ${allowed.size} addresses, this is none of them`;
     // The caller's catalog may be ahead of ours, or ours ahead of his: another endpoint may do.
     return new MeshError('forbidden', `${target}: ${known}`, { retryable: true });
   };
@@ -81,14 +81,15 @@ export function createInboundPolicy(options: InboundPolicyOptions): InboundHandl
   };
 }
 
-/** The endpoints of one node as a set, kept current by what changes. */
+/** The endpoints of one node, by address: kept current by what changes. */
 class AllowedEndpoints implements Disposable {
   readonly #nodeName: string;
-  readonly #byService = new Map<ServiceId, readonly Key[]>();
-  /** How many Services have this endpoint. */
-  readonly #counts = new Map<Key, number>();
+  /** Endpoints of this node by Service. */
+  readonly #byService = new Map<ServiceId, readonly Endpoint[]>();
+  /** Services with an endpoint of this node at an address; nearly always one. */
+  readonly #byAddress = new Map<string, ServiceId | readonly ServiceId[]>();
   /** Endpoints that have left a short while ago, and until when they count; oldest first. */
-  readonly #left = new Map<Key, number>();
+  readonly #left = new Map<string, number>();
   readonly #clock: Clock;
   readonly #unsubscribe: () => void;
 
@@ -101,30 +102,54 @@ class AllowedEndpoints implements Disposable {
     });
   }
 
+  /** Addresses of this node's endpoints. */
   get size(): number {
-    return this.#counts.size;
+    return this.#byAddress.size;
   }
 
-  has(key: Key): boolean {
-    return this.#counts.has(key) || (this.#left.get(key) ?? 0) > this.#clock.now();
+  has(target: Target): boolean {
+    return this.#isHere(target) || (this.#left.get(keyOf(target)) ?? 0) > this.#clock.now();
+  }
+
+  #isHere({ protocol, address, port }: Target): boolean {
+    return this.#servicesAt(address).some((id) =>
+      this.#byService
+        .get(id)
+        ?.some((e) => e.address === address && e.port === port && (e.protocol === 'UDP') === (protocol === 'UDP')),
+    );
+  }
+
+  #servicesAt(address: string): readonly ServiceId[] {
+    const known = this.#byAddress.get(address);
+    return known === undefined ? [] : typeof known === 'string' ? [known] : known;
   }
 
   #update(catalog: Catalog, id: ServiceId): void {
     const before = this.#byService.get(id) ?? [];
-    const after = (catalog.endpoints.get(id) ?? []).filter((e) => e.nodeName === this.#nodeName).map(keyOf);
-    for (const key of after) this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
-    for (const key of before) {
-      const left = (this.#counts.get(key) ?? 1) - 1;
-      if (left === 0) this.#leave(key);
-      else this.#counts.set(key, left);
-    }
+    const after = (catalog.endpoints.get(id) ?? []).filter((e) => e.nodeName === this.#nodeName);
     if (after.length === 0) this.#byService.delete(id);
     else this.#byService.set(id, after);
+    for (const { address } of after) {
+      const known = this.#servicesAt(address);
+      if (known.length === 0) this.#byAddress.set(address, id);
+      else if (!known.includes(id)) this.#byAddress.set(address, [...known, id]);
+    }
+    const present = new Set(after.map(({ address }) => address));
+    for (const endpoint of before) {
+      const { address } = endpoint;
+      if (!present.has(address)) this.#forget(address, id);
+      if (!this.#isHere(endpoint)) this.#leave(keyOf(endpoint));
+    }
   }
 
-  #leave(key: Key): void {
+  #forget(address: string, id: ServiceId): void {
+    const rest = this.#servicesAt(address).filter((other) => other !== id);
+    if (rest.length === 0) this.#byAddress.delete(address);
+    else this.#byAddress.set(address, rest.length === 1 ? (rest[0] as ServiceId) : rest);
+  }
+
+  #leave(key: string): void {
     const now = this.#clock.now();
-    this.#counts.delete(key);
     this.#left.delete(key);
     this.#left.set(key, now + LEFT_GRACE_MS);
     for (const [old, until] of this.#left) {
@@ -138,6 +163,6 @@ class AllowedEndpoints implements Disposable {
   }
 }
 
-function keyOf(endpoint: Endpoint): Key {
-  return `${endpoint.protocol === 'UDP' ? 'UDP' : 'TCP'} ${endpoint.address} ${endpoint.port}`;
+function keyOf({ protocol, address, port }: Target): string {
+  return `${protocol === 'UDP' ? 'UDP' : 'TCP'} ${address} ${port}`;
 }

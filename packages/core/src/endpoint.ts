@@ -31,7 +31,6 @@ export interface ObjectRef {
   readonly kind: string;
   readonly namespace: string;
   readonly name: string;
-  readonly uid: string;
 }
 
 /** Identity of an endpoint within its Service: node, address, port and protocol. */

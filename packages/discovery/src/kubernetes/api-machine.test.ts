@@ -75,7 +75,8 @@ describe('the API server reflector', () => {
     ]);
     const actions = t.page([object('c', '3')], '10');
     expect(find(actions, 'replace')).toMatchObject({ authority: 'authoritative' });
-    expect(find(actions, 'replace')?.objects.map(({ metadata }) => metadata.name)).toEqual(['a', 'b', 'c']);
+    const objects = find(actions, 'replace')?.objects as ReturnType<typeof object>[];
+    expect(objects.map(({ metadata }) => metadata.name)).toEqual(['a', 'b', 'c']);
     expect(find(actions, 'watch')?.request).toEqual({
       version: 'v1',
       resourceVersion: '10',

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { createKubeApi } from '@edgemesh/testkit/kube';
+import { createKubeApi, type KubeApi } from '@edgemesh/testkit/kube';
 import { afterEach, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { createDiscovery } from '../catalog/index.ts';
@@ -60,7 +60,7 @@ async function startApi(...files: readonly string[]) {
   api.access.allowOnly(USER, rules);
   return api;
 }
-const refusals = ({ requests }: { requests: readonly { status: number; method: string; path: string }[] }) =>
+const refusals = ({ requests }: KubeApi) =>
   requests.filter(({ status }) => status === 403).map(({ method, path }) => `${method} ${path}`);
 
 describe('the roles of the manifests', () => {

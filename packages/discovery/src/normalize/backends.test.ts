@@ -58,7 +58,7 @@ describe('normaliseEndpointSlice', () => {
       serving: true,
       terminating: false,
       appProtocol: 'http',
-      targetRef: { kind: 'Pod', namespace: 'shop', name: 'web-0', uid: 'p1' },
+      targetRef: { kind: 'Pod', namespace: 'shop', name: 'web-0' },
     });
   });
 

@@ -65,7 +65,6 @@ export function readTargetRef(value: unknown, namespace: string): ObjectRef | un
     kind: sharedText(kind),
     namespace: sharedTextOf(fields.namespace) ?? namespace,
     name,
-    uid: textOf(fields.uid) ?? '',
   };
 }
 
