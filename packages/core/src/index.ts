@@ -13,3 +13,4 @@ export * from './read-into.ts';
 export * from './service.ts';
 export * from './splice.ts';
 export * from './stream.ts';
+export * from './write-slab.ts';

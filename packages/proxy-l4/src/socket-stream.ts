@@ -1,8 +1,16 @@
 import type { Socket } from 'node:net';
-import { type ByteSink, type ByteStream, giveBorrowed, MeshError, readInto } from '@edgemesh/core';
+import {
+  type ByteSink,
+  type ByteStream,
+  giveBorrowed,
+  MeshError,
+  readInto,
+  slabFor,
+  type WriteSlab,
+} from '@edgemesh/core';
 import { socketError } from './errors.ts';
+import { flushLater, type Gathering } from './gather.ts';
 import { PROXY_DEFAULTS } from './options.ts';
-import { flushLater, type Gathering, slabFor, type WriteSlab, writeSlab } from './write-slab.ts';
 
 /** Whether `opened` is still to come. */
 export type SocketState = 'dialing' | 'connected';
@@ -152,7 +160,7 @@ class SocketStream implements ByteStream, Gathering {
   private writeGathered(): boolean {
     const slab = this.slab as WriteSlab;
     this.slab = undefined;
-    return writeSlab(this.socket, slab, this.from, this.to);
+    return this.socket.write(slab.memory.subarray(this.from, this.to), slab.release);
   }
 
   private finish(error: MeshError | undefined): void {

@@ -1,4 +1,8 @@
 import type { Socket } from 'node:net';
+import { readInto, writeThrough } from '@edgemesh/core';
+
+/** All circuits read into this memory: what is read is passed on before the next read. */
+const RECEIVED = Buffer.allocUnsafeSlow(131_072);
 
 export interface SpliceTotals {
   readonly bytesAtoB: number;
@@ -26,30 +30,71 @@ export function spliceSockets(
   onDone: (totals: SpliceTotals) => void,
 ): [SpliceFlow, SpliceFlow] {
   let open = 2;
-  const counts: (() => number)[] = []; // what came before the splice (a ticket) is not part of it
-  const pass = (from: Socket, to: Socket): SpliceFlow => {
-    const before = from.bytesRead - from.readableLength;
-    counts.push(() => from.bytesRead - before);
+  const done = () => {
+    if (--open === 0) onDone({ bytesAtoB: flows[0].bytes(), bytesBtoA: flows[1].bytes() });
+  };
+  const flows = [new Flow(a, b, idleMs, done), new Flow(b, a, idleMs, done)] as const;
+  for (const flow of flows) flow.start();
+  return [flows[0], flows[1]];
+}
+
+/** One direction: what comes from one socket and goes to the other. */
+class Flow implements SpliceFlow {
+  private readonly from: Socket;
+  private readonly to: Socket;
+  /** What came before the splice (a ticket) is not part of it. */
+  private readonly before: number;
+  /** Reasons not to read: limits, and a full socket on the other side. */
+  private holds = 0;
+  private isFull = false;
+
+  constructor(from: Socket, to: Socket, idleMs: number, onClosed: () => void) {
+    this.from = from;
+    this.to = to;
+    this.before = from.bytesRead - from.readableLength;
     from.setNoDelay(true);
     from.setTimeout(idleMs, () => from.destroy());
     from.on('error', () => from.destroy()); // 'close' follows
+    from.on('end', () => to.end());
     from.on('close', () => {
       // Cut short: the other end must see a failure, not an end. In order, `to` still flushes what it has; what it sends
       // after that has nowhere to go.
       if (from.readableEnded) to.destroySoon();
       else to.resetAndDestroy();
-      if (--open === 0) onDone({ bytesAtoB: counts[0]?.() ?? 0, bytesBtoA: counts[1]?.() ?? 0 });
+      onClosed();
     });
-    from.pipe(to);
-    let holds = 0;
-    return {
-      bytes: () => from.bytesRead - before,
-      hold(on) {
-        holds += on ? 1 : -1;
-        if (on && holds === 1) from.unpipe(to).pause();
-        else if (!on && holds === 0 && !from.destroyed) from.pipe(to);
-      },
-    };
-  };
-  return [pass(a, b), pass(b, a)];
+    to.on('drain', () => {
+      this.isFull = false;
+      this.readOn();
+    });
+  }
+
+  bytes(): number {
+    return this.from.bytesRead - this.before;
+  }
+
+  hold(on: boolean): void {
+    this.holds += on ? 1 : -1;
+    this.readOn();
+  }
+
+  start(): void {
+    const { from } = this;
+    const early: Buffer | null = from.read();
+    if (early !== null) this.pass(early);
+    if (!readInto(from, RECEIVED, (length) => this.pass(RECEIVED.subarray(0, length))))
+      from.on('data', (chunk: Buffer) => this.pass(chunk));
+    this.readOn();
+  }
+
+  private pass(bytes: Buffer): void {
+    if (writeThrough(this.to, bytes)) return;
+    this.isFull = true;
+    this.from.pause();
+  }
+
+  private readOn(): void {
+    if (this.isFull || this.holds > 0) this.from.pause();
+    else if (!this.from.destroyed) this.from.resume();
+  }
 }
