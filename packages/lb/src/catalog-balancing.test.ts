@@ -59,6 +59,24 @@ describe('createCatalogBalancing', () => {
     expect(policyOf()).toEqual({ kind: 'random' });
   });
 
+  it('gives a subset its own policy, or that of the rule', () => {
+    const { balancing, publish, rules } = setup();
+    const subsets = [
+      { name: 'own', labels: { v: '1' }, trafficPolicy: { loadBalancer: { simple: 'RANDOM' } } },
+      { name: 'none', labels: { v: '2' } },
+    ];
+    publish({
+      objects: rules({ ...rule('LEAST_REQUEST'), spec: { ...(rule('LEAST_REQUEST').spec as object), subsets } }),
+    });
+    const keyOf = (subset?: string) => balancing.policyKey(service, http, subset);
+    expect(JSON.parse(keyOf('own'))).toEqual({ balancer: { kind: 'random' } });
+    expect([keyOf('none'), keyOf('unknown')]).toEqual([keyOf(), keyOf()]);
+    expect(JSON.parse(keyOf())).toMatchObject({ balancer: { kind: 'leastRequest' } });
+    // least request counts what is in flight, random does not
+    expect(balancing.createBalancer(service, http, 'none').begin).toBeDefined();
+    expect(balancing.createBalancer(service, http, 'own').begin).toBeUndefined();
+  });
+
   it('follows the rules of the catalog, and tells which one is in force and what it lacks', () => {
     const { balancing, publish, rules } = setup();
     const kinds = () => balancing.policyOf(service, http).policy.balancer.kind;

@@ -33,9 +33,9 @@ export interface PortPolicy {
 /** Everything a proxy asks about balancing, answered from the catalog as it is now. */
 export interface CatalogBalancing {
   policyOf(service: Service, port: ServicePort): PortPolicy;
-  /** Equal while the same policy is in force, whatever else changes. */
-  policyKey(service: Service, port: ServicePort): string;
-  createBalancer(service: Service, port: ServicePort): Balancer;
+  /** Equal while the same policy is in force, whatever else changes. A subset has the rule's where it has none of its own. */
+  policyKey(service: Service, port: ServicePort, subset?: string): string;
+  createBalancer(service: Service, port: ServicePort, subset?: string): Balancer;
   eligible(service: Service, endpoints: readonly Endpoint[], port: ServicePort): readonly Endpoint[];
 }
 
@@ -99,9 +99,14 @@ export function createCatalogBalancing(options: CatalogBalancingOptions): Catalo
 
   return {
     policyOf: compiledFor,
-    policyKey: (service, port) => compiledFor(service, port).key,
-    createBalancer(service, port) {
-      const { policy } = compiledFor(service, port);
+    policyKey: (service, port, subset) => {
+      const compiled = compiledFor(service, port);
+      const own = subset === undefined ? undefined : compiled.subsets.get(subset);
+      return own === undefined ? compiled.key : JSON.stringify(own.policy);
+    },
+    createBalancer(service, port, subset) {
+      const { subsets, ...compiled } = compiledFor(service, port);
+      const policy = (subset === undefined ? undefined : subsets.get(subset)?.policy) ?? compiled.policy;
       const locality = options.localityOf?.(service, port) ?? options.locality;
       const withDefault = options.outlier === undefined ? policy : { outlier: options.outlier, ...policy };
       return createServiceBalancer(withDefault, { ...options, ...(locality && { locality }) });

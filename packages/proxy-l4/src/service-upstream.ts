@@ -14,9 +14,12 @@ import type { Upstream } from './upstream.ts';
 
 /** How Service ports are balanced; made of `@edgemesh/lb` by whoever wires the node together. */
 export interface Balancing {
-  /** Names the policy in force. While it stays the same, so does the balancer with what it remembers. */
-  policyKey(service: Service, port: ServicePort): string;
-  createBalancer(service: Service, port: ServicePort): Balancer;
+  /**
+   * Names the policy in force, for the whole port or a subset of its endpoints. While it stays the same, so does the balancer with
+   * what it remembers.
+   */
+  policyKey(service: Service, port: ServicePort, subset?: string): string;
+  createBalancer(service: Service, port: ServicePort, subset?: string): Balancer;
   /** The endpoints that may serve the port for traffic from this node. */
   eligible(service: Service, endpoints: readonly Endpoint[], port: ServicePort): readonly Endpoint[];
   /** Endpoints to try when none of the eligible ones is left (those that the kernel serves, for example). Default: none. */
