@@ -37,7 +37,7 @@ export interface MeshBalancing extends CatalogBalancing {
   /** Whether the port's policy looks at requests, and somebody reads them. */
   needsRequests(service: Service, port: ServicePort): boolean;
   /** The cookie to make for clients that bring none, where the policy hashes by it and gives it a lifetime. */
-  sessionCookie(service: Service, port: ServicePort): SessionCookie | undefined;
+  sessionCookie(service: Service, port: ServicePort, subset?: string): SessionCookie | undefined;
   /** Endpoints that a listener falls back to. */
   reserve(service: Service, endpoints: readonly Endpoint[], port: ServicePort): readonly Endpoint[];
   /** All eligible endpoints, the kernel's included. */
@@ -97,7 +97,10 @@ export function createBalancing(options: BalancingOptions): MeshBalancing {
     eligibleAll,
     kernelPick,
     needsRequests,
-    sessionCookie: (service, port) => sessionCookieOf(policyOf(service, port).policy.balancer),
+    sessionCookie: (service, port, subset) => {
+      const { policy, subsets } = policyOf(service, port);
+      return sessionCookieOf(((subset === undefined ? undefined : subsets.get(subset)?.policy) ?? policy).balancer);
+    },
     conditions: () => conditionsOf(view, policyOf, options),
   };
 }

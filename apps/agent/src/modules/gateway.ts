@@ -58,9 +58,9 @@ export const gatewayModule: AgentModule = {
         balancing,
         dialer: room.dialer,
         destinationRule,
-        sessionCookie: (service, number) => {
+        sessionCookie: (service, number, subset) => {
           const port = service.ports.find((p) => p.port === number && p.protocol === 'TCP');
-          return port && balancing.sessionCookie(service, port);
+          return port && balancing.sessionCookie(service, port, subset);
         },
         follow: room.cluster.follow,
         ...(statusWriter && { statusWriter }),

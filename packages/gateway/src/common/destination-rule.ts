@@ -1,4 +1,4 @@
-import type { Service } from '@edgemesh/core';
+import type { Service, ServicePort } from '@edgemesh/core';
 import type { UpstreamTls } from '@edgemesh/proxy-http';
 import { namespaceOf, specOf } from '../read/conditions.ts';
 import type { Field } from '../read/field.ts';
@@ -16,40 +16,54 @@ export function subsetProblem(service: Service, subset: string, context: Compile
     .items()
     .map((item) => item.get('name').name());
   if (!names.includes(subset)) return `the DestinationRule of ${service.id} has no subset ${subset}`;
+  const labels = subsetLabels(rule, subset);
+  if (labels === undefined) return `the labels of subset ${subset} cannot be read`;
+  if (Object.keys(labels).length === 0) return undefined;
   follow({ kind: 'Pod', namespace: service.namespace }, context);
   if (!context.catalog.objects.get('Pod')?.size)
     return `subset ${subset} needs the labels of Pods, and no Pod is known here`;
   return undefined;
 }
 
-/** Labels of a subset of a Service; undefined where there is none. */
+/** Labels of a subset of a Service; undefined where there is none, or they are no labels. */
 export function subsetLabels(rule: unknown, subset: string): Readonly<Record<string, string>> | undefined {
   const subsets = (rule as { spec?: { subsets?: unknown } } | undefined)?.spec?.subsets;
   if (!Array.isArray(subsets)) return undefined;
   const found = (subsets as ({ name?: unknown; labels?: unknown } | null)[]).find((item) => item?.name === subset);
   const labels = found?.labels;
   if (typeof labels !== 'object' || labels === null) return found === undefined ? undefined : {};
-  return Object.fromEntries(Object.entries(labels).map(([name, value]) => [name, String(value)]));
+  const entries = Object.entries(labels);
+  // manifests may write 1 for '1'
+  if (entries.some(([, value]) => typeof value === 'object')) return undefined;
+  return Object.fromEntries(entries.map(([name, value]) => [name, String(value)]));
 }
 
 /**
  * How the DestinationRule of a Service wants its endpoints to be spoken to. `refused` where it asks for TLS that cannot be
- * given: plain text instead would be worse than an error.
+ * given: plain text instead would be worse than an error. The settings of a subset stand before those of the rule.
  */
 export function upstreamTls(
-  service: Service,
-  port: number,
+  { service, port, subset }: { readonly service: Service; readonly port: ServicePort; readonly subset?: string },
   context: CompileContext,
 ): UpstreamTls | 'refused' | undefined {
   const rule = context.options.destinationRule?.(service, context.catalog);
   if (rule === undefined) return undefined;
-  const policy = specOf(rule, context.conditions).get('trafficPolicy');
+  const spec = specOf(rule, context.conditions);
+  const own = spec
+    .get('subsets')
+    .items()
+    .find((item) => subset !== undefined && item.get('name').value === subset);
+  const policies = [...(own ? [own.get('trafficPolicy')] : []), spec.get('trafficPolicy')];
+  const found = policies.map((policy) => tlsOf(policy, port.port)).find((tls) => !tls.absent);
+  return found && readClientTls(found, namespaceOf(rule), context);
+}
+
+function tlsOf(policy: Field, port: number): Field {
   const own = policy
     .get('portLevelSettings')
     .items()
     .find((item) => item.get('port').get('number').value === port);
-  const tls = own === undefined || own.get('tls').absent ? policy.get('tls') : own.get('tls');
-  return readClientTls(tls, namespaceOf(rule), context);
+  return own === undefined || own.get('tls').absent ? policy.get('tls') : own.get('tls');
 }
 
 function readClientTls(tls: Field, namespace: string, context: CompileContext): UpstreamTls | 'refused' | undefined {

@@ -12,20 +12,27 @@ export function backendTls(
   port: ServicePort,
   context: CompileContext,
 ): UpstreamTls | 'refused' | undefined {
-  const policies = [...(context.catalog.objects.get(KIND)?.values() ?? [])].sort(byAge);
-  for (const policy of policies) {
-    if (namespaceOf(policy) !== service.namespace) continue;
-    const spec = specOf(policy, context.conditions);
-    const targets = spec.get('targetRefs').items();
-    spec.only(['targetRefs', 'validation', 'options']);
-    const isTarget = (ref: Field) =>
-      (ref.get('group').value ?? '') === '' &&
-      ref.get('kind').value === 'Service' &&
-      ref.get('name').value === service.name &&
-      (ref.get('sectionName').absent || ref.get('sectionName').value === port.name);
-    if (targets.some(isTarget)) return readValidation(spec.get('validation'), service.namespace, context);
-  }
-  return undefined;
+  const candidates = [...(context.catalog.objects.get(KIND)?.values() ?? [])]
+    .filter((policy) => namespaceOf(policy) === service.namespace)
+    .sort(byAge)
+    .map((policy) => specOf(policy, context.conditions));
+  const names = (section: (ref: Field) => boolean) =>
+    candidates.find((spec) =>
+      spec
+        .get('targetRefs')
+        .items()
+        .some((ref) => isService(ref, service) && section(ref)),
+    );
+  // One port before the whole Service; among equals the oldest.
+  const spec =
+    names((ref) => ref.get('sectionName').value === port.name) ?? names((ref) => ref.get('sectionName').absent);
+  if (spec === undefined) return undefined;
+  spec.only(['targetRefs', 'validation', 'options']);
+  return readValidation(spec.get('validation'), service.namespace, context);
+}
+
+function isService(ref: Field, { name }: Service): boolean {
+  return (ref.get('group').value ?? '') === '' && ref.get('kind').value === 'Service' && ref.get('name').value === name;
 }
 
 function readValidation(field: Field, namespace: string, context: CompileContext): UpstreamTls | 'refused' {

@@ -24,8 +24,7 @@ export interface BackendWork {
 export function readCluster(ref: Field, work: BackendWork): ClusterRef | undefined {
   const found = readService(ref, 'TCP', work);
   if (found === undefined) return undefined;
-  const tls =
-    backendTls(found.service, found.port, work.context) ?? upstreamTls(found.service, found.port.port, work.context);
+  const tls = backendTls(found.service, found.port, work.context) ?? upstreamTls(found, work.context);
   if (tls === 'refused') return undefined;
   return clusterOf({ ...found, ...(tls && { tls }), ...(work.kind === 'GRPCRoute' && { protocol: 'h2' as const }) });
 }

@@ -182,6 +182,6 @@ function readBackend(field: Field, namespace: string, context: CompileContext): 
     wanted.complain(`Service ${service.id} has no such TCP port`);
     return invalid;
   }
-  const tls = upstreamTls(service, port.port, context);
+  const tls = upstreamTls({ service, port }, context);
   return tls === 'refused' ? invalid : { weight: 1, cluster: clusterOf({ service, port, ...(tls && { tls }) }) };
 }

@@ -17,7 +17,7 @@ interface Destination {
 export function readCluster(field: Field, namespace: string, context: CompileContext): ClusterRef | undefined {
   const found = readDestination(field, namespace, context);
   if (found === undefined) return undefined;
-  const tls = upstreamTls(found.service, found.port.port, context);
+  const tls = upstreamTls(found, context);
   if (tls === 'refused') return undefined;
   return clusterOf({ ...found, ...(tls && { tls }) });
 }

@@ -91,9 +91,10 @@ class ClusterUpstream implements Upstream {
       this.candidates = NONE;
       return;
     }
-    const policyKey = balancing.policyKey(service, port);
+    const { subset } = this.key;
+    const policyKey = balancing.policyKey(service, port, subset);
     if (policyKey !== this.policyKey || this.balancer === undefined) {
-      this.balancer = balancing.createBalancer(service, port);
+      this.balancer = balancing.createBalancer(service, port, subset);
       this.policyKey = policyKey;
     }
     const eligible = balancing.eligible(service, current.endpoints.get(service.id) ?? NONE, port);
@@ -107,11 +108,14 @@ class ClusterUpstream implements Upstream {
     const { subset } = this.key;
     if (subset === undefined) return endpoints;
     const wanted = subsetLabels(this.deps.destinationRule?.(service), subset);
+    if (wanted === undefined) return NONE;
+    const labels = Object.entries(wanted);
+    // A subset without labels is there for its policy.
+    if (labels.length === 0) return endpoints;
     const pods = this.deps.view.current.objects.get('Pod');
-    if (wanted === undefined || pods === undefined) return NONE;
     return endpoints.filter(({ targetRef }) => {
-      const labels = targetRef && pods.get(`${targetRef.namespace}/${targetRef.name}`)?.metadata.labels;
-      return labels !== undefined && Object.entries(wanted).every(([name, value]) => labels[name] === value);
+      const pod = targetRef && pods?.get(`${targetRef.namespace}/${targetRef.name}`);
+      return pod !== undefined && labels.every(([name, value]) => pod.metadata.labels?.[name] === value);
     });
   }
 }

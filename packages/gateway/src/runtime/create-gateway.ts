@@ -73,7 +73,7 @@ export interface GatewayDeps {
   /** Reaches endpoints: the local kernel, the tunnel, or both. */
   readonly dialer: Dialer;
   /** The cookie that keeps clients of a Service port at their endpoint, where one shall be made for clients without it. */
-  readonly sessionCookie?: (service: Service, port: number) => SessionCookie | undefined;
+  readonly sessionCookie?: (service: Service, port: number, subset?: string) => SessionCookie | undefined;
   /** The DestinationRule that binds to a Service. */
   readonly destinationRule?: (service: Service, catalog: Catalog) => KubeObject | undefined;
   /** Told what must be in the catalog beside routes and Services: Secrets, ConfigMaps, Pods of a namespace. */
@@ -185,7 +185,7 @@ class RunningGateway implements Gateway {
         pickEndpoint: (cluster, flow, exclude) => upstreamOf(cluster).pick(flow, exclude),
         sessionCookie: (cluster) => {
           const service = this.deps.view.current.services.get(cluster.service);
-          return service && this.deps.sessionCookie?.(service, cluster.port);
+          return service && this.deps.sessionCookie?.(service, cluster.port, cluster.subset);
         },
         report: (cluster, endpoint, outcome) => upstreamOf(cluster).report?.(endpoint, outcome),
         begin: (cluster, endpoint) => upstreamOf(cluster).begin?.(endpoint),

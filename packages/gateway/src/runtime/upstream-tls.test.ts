@@ -78,8 +78,8 @@ async function start(service: Service, backendPort: number, objects: readonly un
       spec: { parentRefs: [{ name: 'k8s' }], rules: [{ backendRefs: [{ name: 'web', port: 443 }] }] },
     },
   ];
-  const catalogWith = (more: readonly unknown[]) =>
-    catalogOf([service], [...gateways, ...more], { 'default/web': [endpointOf(backendPort, portName)] });
+  const catalogWith = (others: readonly unknown[]) =>
+    catalogOf([service], [...gateways, ...others], { 'default/web': [endpointOf(backendPort, portName)] });
   const view = createTestCatalog(catalogWith(objects));
   const gateway = stack.use(
     await createGateway(
@@ -163,6 +163,34 @@ describe('a DestinationRule with tls', () => {
     expect((await ask('istio.test')).status).toBe(502);
   });
 
+  it('of a subset stands before that of the rule', async () => {
+    const port = await startBackend();
+    const spec = {
+      host: 'web',
+      trafficPolicy: { tls: { mode: 'SIMPLE', sni: 'other.svc', credentialName: 'good' } },
+      subsets: [
+        {
+          name: 'own',
+          labels: {},
+          trafficPolicy: { tls: { mode: 'SIMPLE', sni: 'backend.svc', credentialName: 'good' } },
+        },
+        { name: 'none', labels: {} },
+      ],
+    };
+    const routes = (subset: string) => ({
+      ...virtualService('default/v', {
+        hosts: ['istio.test'],
+        gateways: ['gw'],
+        http: [{ route: [{ destination: { host: 'web', subset } }] }],
+      }),
+    });
+    const objects = [{ ...rule({}), spec }, caSecret('good', ca)];
+    const { ask, set } = await start(h1(), port, [...objects, routes('own')]);
+    expect(await ask('istio.test')).toMatchObject({ status: 200, sni: 'backend.svc' });
+    set(...objects, routes('none'));
+    await expect.poll(() => ask('istio.test')).toMatchObject({ status: 502 });
+  });
+
   it('agrees on the protocol of the port in the handshake', async () => {
     const port = await startBackend();
     const objects = [rule({ mode: 'SIMPLE', sni: 'backend.svc', credentialName: 'good' }), caSecret('good', ca)];
@@ -220,6 +248,29 @@ describe('a BackendTLSPolicy', () => {
     const { caCertificateRefs: [ref] = [] } = validation as { caCertificateRefs?: { name: string }[] };
     const named = ref === undefined || !('hostname' in validation) ? [] : [`ConfigMap default/${ref.name}`];
     expect(gateway.status().follows).toEqual(named);
+  });
+
+  it('for one port stands before one for the whole Service, and the older before the younger', async () => {
+    const port = await startBackend();
+    const named = (name: string, hostname: string, created: number, sectionName?: string) => ({
+      ...policy({ hostname, ...caRef('good') }),
+      metadata: { name, namespace: 'default', creationTimestamp: new Date(created * 1000).toISOString() },
+      spec: {
+        targetRefs: [{ group: '', kind: 'Service', name: 'web', ...(sectionName && { sectionName }) }],
+        validation: { hostname, ...caRef('good') },
+      },
+    });
+    const whole = named('whole', 'other.svc', 1);
+    const { ask, set } = await start(h2(), port, [
+      configMap('good', ca),
+      whole,
+      named('port', 'backend.svc', 2, 'http2'),
+    ]);
+    expect(await ask('k8s.test')).toMatchObject({ status: 200, sni: 'backend.svc' });
+    set(configMap('good', ca), whole, named('late', 'backend.svc', 2));
+    await expect.poll(() => ask('k8s.test')).toMatchObject({ status: 502 });
+    set(configMap('good', ca), whole, named('elsewhere', 'backend.svc', 2, 'another'));
+    expect((await ask('k8s.test')).status).toBe(502);
   });
 
   it('counts from the moment its CA is there', async () => {
