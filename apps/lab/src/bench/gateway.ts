@@ -1,5 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { LabMachine, LabProcess } from '@edgemesh/testkit/netns';
 import { istioGateway, makeCertificate, tlsSecret, toService, virtualService } from '../harness/gateway-objects.ts';
 import { createMesh, type Mesh } from '../harness/mesh.ts';
@@ -8,6 +9,7 @@ import type { Row } from './report.ts';
 import { cpuSeconds, residentMegabytes, startNginx, type WrkResult, wrk } from './tools.ts';
 
 const BACKEND = 8090;
+const WS_BACKEND = 8091;
 /** Ports of the gateway, nginx and haproxy: plain, and TLS. */
 const PORTS = { edgemesh: [80, 443], nginx: [81, 444], haproxy: [82, 445] } as const;
 type Proxy = keyof typeof PORTS;
@@ -28,6 +30,7 @@ export async function benchGateway(seconds: number): Promise<Row[]> {
   const [client, gw, web] = [mesh.host('client'), mesh.host('gw'), mesh.host('web')];
   const certificate = await makeCertificate(gw, mesh.folder, 'bench', ['bench.test']);
   await startNginx(web, mesh.folder, '0.0.0.0', BACKEND);
+  await web.node(script('ws-echo-main.ts'), ['0.0.0.0', String(WS_BACKEND)]).waitForLine('ready');
   const ports = [{ name: 'http', port: 80, targetPort: BACKEND }];
   const server = (port: number, protocol: string, tls?: object) => ({
     port: { number: port, name: `${protocol}-${port}`, protocol },
@@ -43,6 +46,7 @@ export async function benchGateway(seconds: number): Promise<Row[]> {
     ]),
     virtualService('near', ['*'], ['bench'], {
       http: [
+        { match: [{ uri: { prefix: '/ws' } }], ...toService('echo').http[0] },
         { match: [{ port: 80 }, { port: 443 }], ...toService('near').http[0] },
         { match: [{ port: 88 }], ...toService('far').http[0] },
       ],
@@ -51,6 +55,12 @@ export async function benchGateway(seconds: number): Promise<Row[]> {
   const services = [
     // Without a node the kernel dials; with one it goes through the tunnel.
     { name: 'near', clusterIP: '10.96.9.1', ports, endpoints: [{ address: web.address(), node: '' }] },
+    {
+      name: 'echo',
+      clusterIP: '10.96.9.3',
+      ports: [{ name: 'http', port: 80, targetPort: WS_BACKEND }],
+      endpoints: [{ address: web.address(), node: '' }],
+    },
     { name: 'far', clusterIP: '10.96.9.2', ports, endpoints: [{ address: web.address(), node: 'web' }] },
   ];
   const agent = await mesh.agent('gw', {
@@ -75,6 +85,10 @@ export async function benchGateway(seconds: number): Promise<Row[]> {
     await compare(bench, 'HTTP/1.1 Connection: close, 16', (url) => wrk(client, url, seconds, 16, true), 0),
     await compare(bench, 'HTTP/1.1 keep-alive over TLS, 32', (url) => wrk(client, url, seconds, 32), 1),
     await compare(bench, 'HTTP/2 over TLS, 8 connections of 8 streams', (url) => h2load(bench, url), 1),
+    {
+      ...(await compare(bench, 'WebSocket echo of 64 bytes, 32 connections', (url) => webSockets(bench, url), 0)),
+      unit: 'messages/s',
+    },
   ];
   const far = await measure(bench, 'edgemesh', () => wrk(client, `http://${gw.address()}:88/`, seconds, 32));
   const farClose = await measure(bench, 'edgemesh', () => wrk(client, `http://${gw.address()}:88/`, seconds, 16, true));
@@ -167,6 +181,17 @@ async function h2load({ client, mesh, seconds }: Bench, url: string): Promise<Wr
   };
 }
 
+/** Echoes on 32 WebSockets. */
+async function webSockets({ client, seconds }: Bench, url: string): Promise<WrkResult> {
+  const load = client.node(script('ws-load-main.ts'), [`${url}ws`, '32', String(seconds)]);
+  const line = await load.waitForLine(/^\{/, { timeoutMs: (seconds + 20) * 1000 });
+  return JSON.parse(line) as WrkResult;
+}
+
+function script(name: string): string {
+  return fileURLToPath(new URL(`./${name}`, import.meta.url));
+}
+
 /** nginx as a reverse proxy that keeps its connections to the backend, one process. */
 async function startNginxProxy({ folder }: Mesh, gw: LabMachine, web: LabMachine): Promise<LabProcess> {
   const config = join(folder, 'nginx-proxy.conf');
@@ -180,12 +205,15 @@ async function startNginxProxy({ folder }: Mesh, gw: LabMachine, web: LabMachine
 events { worker_connections 8192; }
 http {
   access_log off; keepalive_requests 1000000000; ${temporary.join(' ')}
+  upstream echo { server ${web.address()}:${WS_BACKEND}; }
   upstream web { server ${web.address()}:${BACKEND}; keepalive 256; keepalive_requests 1000000000; }
   server {
     listen ${plain} backlog=4096; listen ${tls} ssl http2 backlog=4096;
     ssl_certificate ${folder}/bench.crt; ssl_certificate_key ${folder}/bench.key;
     location / { proxy_pass http://web; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
       proxy_set_header X-Forwarded-For $remote_addr; }
+    location /ws { proxy_pass http://echo; proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection "upgrade"; proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr; }
   }
 }
 `,
@@ -217,7 +245,10 @@ defaults
 frontend in
   bind :${plain} backlog 4096
   bind :${tls} ssl crt ${pem} alpn h2,http/1.1 backlog 4096
+  use_backend echo if { path_beg /ws }
   default_backend web
+backend echo
+  server echo ${web.address()}:${WS_BACKEND}
 backend web
   http-reuse always
   server web ${web.address()}:${BACKEND}
