@@ -191,9 +191,11 @@ export interface SessionOptions {
   readonly maxStreamsOutPerPeer: number;
   /**
    * A stream beyond `maxStreamsOutPerPeer` waits this long for another to end, in milliseconds, and longer while there is no
-   * path; as many may wait as may be open. 0 = it is refused at once.
+   * path. 0 = it is refused at once.
    */
   readonly limitPatienceMs: number;
+  /** Streams to one peer that may wait so. */
+  readonly maxStreamsWaitingPerPeer: number;
   /** Streams per second that one peer may open, with a second's worth at once. */
   readonly maxOpensPerSecond: number;
   /** Sessions, suspended and reserved ones included. */
@@ -235,6 +237,7 @@ export const sessionDefaults: SessionOptions = {
   maxStreamsInPerPeer: 1_024,
   maxStreamsOutPerPeer: 1_024,
   limitPatienceMs: 2_000, // a burst passes; what is full for longer is better served by another endpoint
+  maxStreamsWaitingPerPeer: 4_096, // 500 a second for a blackout of some seconds; one costs 2 KB
   maxOpensPerSecond: 20_000, // three times what one core can serve; stops a peer that only opens
   maxSessions: 4_096,
   dialTimeoutMs: 10_000, // a path search over a slow relay, and a TCP connect with two lost SYNs

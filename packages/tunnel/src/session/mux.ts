@@ -84,9 +84,13 @@ export class Mux implements ChannelHost {
     this.windowBudget = { spareBytes: options.maxSessionWindowBytes, maxWindowBytes: options.maxStreamWindowBytes };
     this.openRate = new RateLimit(options.maxOpensPerSecond, host.clock);
     this.nextId = host.idParity === 1 ? 1 : 2;
-    const { maxStreamsOutPerPeer: maxStreams, limitPatienceMs: patienceMs } = options;
-    const hasPath = () => host.hasPath;
-    this.line = new OpenLine({ clock: host.clock, maxWaiting: maxStreams, maxStreams, patienceMs, hasPath });
+    this.line = new OpenLine({
+      clock: host.clock,
+      maxStreams: options.maxStreamsOutPerPeer,
+      maxWaiting: options.maxStreamsWaitingPerPeer,
+      patienceMs: options.limitPatienceMs,
+      hasPath: () => host.hasPath,
+    });
   }
 
   get streams(): number {
