@@ -1,6 +1,6 @@
 import { createMesh, POD_IP } from '../harness/mesh.ts';
 import type { Row } from './report.ts';
-import { cpuSeconds, dnsperf, residentMegabytes, startIperf, startNginx } from './tools.ts';
+import { cpuSeconds, dnsLatency, dnsperf, residentMegabytes, startIperf, startNginx } from './tools.ts';
 import { benchServices, compareTraffic, HTTP_PORT, IPERF_IP, IPERF_PORT, WEB_IP } from './traffic.ts';
 
 /** Two nodes on one switch. Remote: client on a, endpoint on b. Local: client and endpoint on b. */
@@ -34,8 +34,16 @@ export async function benchLan(seconds: number): Promise<Row[]> {
   });
 
   const names = ['web', 'iperf'].map((name) => `${name}.default.svc.cluster.local`);
+  const cpuBefore = await cpuSeconds(hostA, a.process.pid);
   const queries = await dnsperf(hostA, mesh.folder, '169.254.96.16', names, seconds);
   rows.push({ scenario: 'DNS', what: 'dnsperf, 8 clients', unit: 'queries/s', mesh: queries });
+  const perQuery = ((await cpuSeconds(hostA, a.process.pid)) - cpuBefore) / (queries * seconds);
+  rows.push({ scenario: 'DNS', what: "agent's CPU per query", unit: 'µs', mesh: Number((perQuery * 1e6).toFixed(1)) });
+  const p99 = await dnsLatency(hostA, mesh.folder, '169.254.96.16', names, {
+    queriesPerSecond: 10_000,
+    seconds: Math.min(seconds, 5),
+  });
+  rows.push({ scenario: 'DNS', what: 'p99 at 10,000 queries/s', unit: 'ms', mesh: p99 });
   rows.push({ scenario: 'memory', what: 'agent, idle', unit: 'MB RSS', mesh: idle });
   rows.push({
     scenario: 'memory',
