@@ -110,6 +110,8 @@ async function measureReturn(relay: ChildProcess, port: number, folder: string):
       console.log(`${100 * (marks.shift() as number)} % of ${before} are back after ${seconds} s`);
     }
   }
+  const { cpuMs } = await ask<{ cpuMs: number }>(successor, { ask: 'members' });
+  console.log(`CPU of the relay meanwhile: ${(cpuMs / before).toFixed(1)} ms for each`);
   return successor;
 }
 

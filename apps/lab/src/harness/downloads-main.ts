@@ -1,10 +1,11 @@
-// Downloads on many connections at once and tells how much each got: node downloads-main.ts <host> <connections> <warm-up s> <seconds>
+// Downloads on many connections at once and tells how much each got: node downloads-main.ts <host:port> <connections> <warm-up s> <seconds>
 import { connect } from 'node:net';
 
-const [host = '', connections = '1', warmUp = '2', seconds = '10'] = process.argv.slice(2);
+const [where = '', connections = '1', warmUp = '2', seconds = '10'] = process.argv.slice(2);
+const [host = '', port] = where.split(':');
 const got = new Float64Array(Number(connections));
 for (let i = 0; i < got.length; i++) {
-  const socket = connect({ host, port: 80 });
+  const socket = connect({ host, port: Number(port) });
   socket.write('GET /bytes/4000000000 HTTP/1.1\r\nHost: x\r\n\r\n');
   socket.on('data', (chunk) => {
     got[i] = (got[i] as number) + chunk.length;
