@@ -117,11 +117,8 @@ test('members get in one by one where only one handshake may run, past strangers
   const tunables = { maxInboundHandshakes: 1 };
   const relay = await plane({ nodeName: 'relay', serveRelay: true, tunables });
   const { host, port } = relay.listenAddresses[0] as SocketAddress;
-  const strangers = Array.from({ length: 3 }, () =>
-    connect(port, host, function hold() {
-      this.write(randomBytes(24)); // a nonce, and then nothing
-    }),
-  );
+  const strangers = Array.from({ length: 3 }, () => connect(port, host));
+  for (const socket of strangers) socket.write(randomBytes(24)); // a nonce, and then nothing
   await Promise.all(strangers.map((socket) => once(socket, 'data')));
   const members = await Promise.all(
     Array.from({ length: 4 }, (_, i) => plane({ nodeName: `member-${i}`, relays: relayOf(relay) })),
