@@ -1,6 +1,11 @@
 import { connect } from 'node:net';
-import type { ByteStream, Dialer, Endpoint } from '@edgemesh/core';
-import { createHttpListener, createHttpProxy, duplexToByteStream, type RouteTable } from '../src/index.ts';
+import { setFlagsFromString } from 'node:v8';
+import type { ByteStream, Dialer } from '@edgemesh/core';
+import { createHttpListener, createHttpProxy, duplexToByteStream } from '../src/index.ts';
+import { benchEndpoint, benchRoutes } from './one-route.ts';
+
+// As the agent does.
+setFlagsFromString('--no-allocation-site-pretenuring');
 
 /** The proxy under test: one route to one endpoint. Arguments: backend port, own port. */
 const [backendPort, port] = process.argv.slice(2).map(Number) as [number, number];
@@ -10,35 +15,10 @@ function dial(target: { readonly address: string; readonly port: number }): Byte
   return duplexToByteStream(socket, 'connect');
 }
 
-const endpoint: Endpoint = {
-  address: '127.0.0.1',
-  port: backendPort,
-  protocol: 'TCP',
-  portName: '',
-  ready: true,
-  serving: true,
-  terminating: false,
-};
-const cluster = { key: 'backend', service: 'default/backend', port: 80, protocol: 'http1' } as const;
-const table: RouteTable = {
-  virtualHosts: [
-    {
-      name: 'bench',
-      hosts: ['*'],
-      routes: [
-        {
-          name: 'all',
-          matches: [{ path: { kind: 'segments', value: '/' } }],
-          action: { kind: 'forward', backends: [{ weight: 1, cluster }] },
-        },
-      ],
-    },
-  ],
-};
 const proxy = createHttpProxy({
-  routes: () => table,
-  dialer: { dial } as Dialer,
-  upstreams: { pickEndpoint: () => endpoint },
+  routes: () => benchRoutes,
+  dialer: { dial } as Partial<Dialer> as Dialer,
+  upstreams: { pickEndpoint: () => benchEndpoint(backendPort) },
   limits: { maxRequestsPerConnection: 0 },
 });
 await createHttpListener({ proxy, address: '127.0.0.1', port });

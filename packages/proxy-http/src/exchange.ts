@@ -52,7 +52,7 @@ export class Exchange implements RequestView {
     this.scheme = head.scheme;
     this.authority = head.authority;
     this.sentAuthority = head.authority;
-    this.host = hostOf(head.authority);
+    this.host = parseAuthority(head.authority)?.host ?? '';
     this.port = client.localPort;
     const mark = head.target.indexOf('?');
     this.path = mark < 0 ? head.target : head.target.slice(0, mark);
@@ -75,13 +75,13 @@ export class Exchange implements RequestView {
 
   /** What balancers read. */
   flow(): Flow {
-    return {
-      sourceIp: this.sourceIp,
-      header: (name) => this.header(name),
-      cookie: (name) =>
-        this.madeCookie?.name === name ? this.madeCookie.value : cookieValue(headerValue(this.headers, 'cookie'), name),
-      query: (name) => queryParameter(this.query, name),
-    };
+    return new ExchangeFlow(this);
+  }
+
+  /** A cookie as balancers see it. */
+  cookie(name: string): string | undefined {
+    if (this.madeCookie?.name === name) return this.madeCookie.value;
+    return cookieValue(headerValue(this.headers, 'cookie'), name);
   }
 
   /** Changes the head of whatever response will be sent. Hooks of inner layers run first. */
@@ -150,6 +150,29 @@ export class Exchange implements RequestView {
   }
 }
 
+/** What balancers read of an exchange, looked up when they ask. */
+class ExchangeFlow implements Flow {
+  readonly sourceIp: string;
+  private readonly exchange: Exchange;
+
+  constructor(exchange: Exchange) {
+    this.exchange = exchange;
+    this.sourceIp = exchange.sourceIp;
+  }
+
+  header(name: string): string | undefined {
+    return this.exchange.header(name);
+  }
+
+  cookie(name: string): string | undefined {
+    return this.exchange.cookie(name);
+  }
+
+  query(name: string): string | undefined {
+    return queryParameter(this.exchange.query, name);
+  }
+}
+
 const TEXT = 'text/plain; charset=utf-8';
 
 let dateText = '';
@@ -163,17 +186,4 @@ function httpDate(): string {
     dateText = new Date(second * 1_000).toUTCString();
   }
   return dateText;
-}
-
-const MAX_KNOWN_HOSTS = 1_000;
-const knownHosts = new Map<string, string>();
-
-function hostOf(authority: string): string {
-  let host = knownHosts.get(authority);
-  if (host === undefined) {
-    host = parseAuthority(authority)?.host ?? '';
-    if (knownHosts.size >= MAX_KNOWN_HOSTS) knownHosts.clear();
-    knownHosts.set(authority, host);
-  }
-  return host;
 }

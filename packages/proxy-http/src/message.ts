@@ -23,7 +23,7 @@ export interface RequestHead {
   /** Protocol to upgrade to, lower-case: `websocket`. */
   upgrade: string | undefined;
   /** Towards endpoints: milliseconds without a byte, instead of `upstreamIdleMs`. */
-  idleMs?: number;
+  idleMs?: number | undefined;
 }
 
 /** `raw`: bytes both ways until either side ends, after an upgrade. */

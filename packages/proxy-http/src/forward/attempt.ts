@@ -70,24 +70,29 @@ export class Attempt implements ResponseSink {
   }
 
   informed(status: number, headers: HeaderList): void {
-    if (!this.over) this.guard(() => this.owner.attemptInformed(status, headers));
+    if (this.over) return;
+    try {
+      this.owner.attemptInformed(status, headers);
+    } catch (cause) {
+      this.cannotPass(cause);
+    }
   }
 
   head(head: ResponseHead): void {
     if (this.over) return;
     this.timer?.cancel();
     this.report(head.status);
-    this.guard(() => this.owner.attemptHead(this, head));
+    try {
+      this.owner.attemptHead(this, head);
+    } catch (cause) {
+      this.cannotPass(cause);
+    }
   }
 
   /** Node refuses to write some heads that it reads; one such response must not end the process. */
-  private guard(pass: () => void): void {
-    try {
-      pass();
-    } catch (cause) {
-      this.services.log.warn('a response could not be passed on', { error: messageOf(cause) });
-      this.failed(new HttpProxyError('upstream-protocol', 'the response cannot be passed on', { cause }));
-    }
+  private cannotPass(cause: unknown): void {
+    this.services.log.warn('a response could not be passed on', { error: messageOf(cause) });
+    this.failed(new HttpProxyError('upstream-protocol', 'the response cannot be passed on', { cause }));
   }
 
   data(chunk: Uint8Array): void {

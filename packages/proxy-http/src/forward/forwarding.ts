@@ -97,7 +97,7 @@ export class Forwarding implements AttemptOwner {
       acceptsTrailers: head.acceptsTrailers,
       upgrade: head.upgrade,
       // A route that allows more time than silence usually gets means it.
-      ...(timeoutMs > this.services.limits.upstreamIdleMs && { idleMs: timeoutMs }),
+      idleMs: timeoutMs > this.services.limits.upstreamIdleMs ? timeoutMs : undefined,
     };
   }
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { HttpProxyError } from '../errors.ts';
-import { type BodyDecoder, type BodyEvents, ChunkedDecoder, createLengthDecoder } from './body-decoder.ts';
+import { type BodyDecoder, type BodyEvents, ChunkedDecoder, LengthDecoder } from './body-decoder.ts';
 import { HeadBuffer } from './head-buffer.ts';
 import { parseRequestHead } from './parse-request.ts';
 import { parseResponseHead } from './parse-response.ts';
@@ -89,7 +89,7 @@ describe('a body of known length', () => {
         cuts,
         (bytes, length, where) => {
           const { seen, events } = record();
-          const left = feedAll(createLengthDecoder(length, events), Buffer.from(bytes), where);
+          const left = feedAll(new LengthDecoder(length, events), Buffer.from(bytes), where);
           expect(seen.data).toEqual(Buffer.from(bytes).subarray(0, length));
           expect(seen.ended).toBe(bytes.length >= length ? 1 : 0);
           expect(left).toEqual(Buffer.from(bytes).subarray(Math.min(length, bytes.length)));
@@ -120,12 +120,19 @@ describe('heads', () => {
   );
   const soup = fc.array(units, { maxLength: 20 }).map((parts) => parts.join(''));
 
+  /** As a connection reads heads: characters are judged where they are collected. */
+  const through = <T>(text: string, parse: (head: string) => T): T | undefined => {
+    const heads = new HeadBuffer(1_000, 'header-too-large', 'bad-request');
+    const found = heads.feed(Buffer.from(`${text}\r\n\r\n`, 'latin1'));
+    return found && parse(found.text);
+  };
+
   it('never throw anything but the error of the package', () => {
     fc.assert(
       fc.property(soup, (text) => {
         for (const parse of [
-          () => parseRequestHead(text, 'http', { maxHeaderCount: 10, maxUriBytes: 100 }),
-          () => parseResponseHead(text, 'GET', 10),
+          () => through(text, (head) => parseRequestHead(head, 'http', { maxHeaderCount: 10, maxUriBytes: 100 })),
+          () => through(text, (head) => parseResponseHead(head, 'GET', 10)),
         ]) {
           try {
             parse();
@@ -142,10 +149,11 @@ describe('heads', () => {
     fc.assert(
       fc.property(soup, (text) => {
         try {
-          const { head } = parseRequestHead(`GET / HTTP/1.1\r\nHost: h\r\n${text}`, 'http', {
-            maxHeaderCount: 30,
-            maxUriBytes: 100,
-          });
+          const parsed = through(`GET / HTTP/1.1\r\nHost: h\r\n${text}`, (lines) =>
+            parseRequestHead(lines, 'http', { maxHeaderCount: 30, maxUriBytes: 100 }),
+          );
+          if (parsed === undefined) return;
+          const { head } = parsed;
           expect(head.headers.filter((_, i) => i % 2 === 0)).not.toContain('content-length');
           expect(head.headers.join()).not.toMatch(/[\r\n\0]/);
           if (head.body === 'stream') expect(head.contentLength).toBeUndefined();
@@ -173,6 +181,41 @@ describe('heads', () => {
         }
         throw new Error('not found');
       }),
+    );
+  });
+
+  it('are refused the same however they are cut', () => {
+    /** What a parser that sees everything at once would say. */
+    const forbidden = (text: string) => {
+      const end = text.indexOf('\r\n\r\n');
+      // The last CR of a whole head is that of its end; of a part, it may still get its LF.
+      const head = end < 0 ? text : text.slice(0, end + 2);
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
+      return /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n|$)|(?<!\r)\n|\n[ \t]/.test(head);
+    };
+    const units = fc.constantFrom('a', 'b: c', '\r\n', '\r\n', '\r', '\n', ' ', '\t', '\0', '\x7f', '\xff');
+    const texts = fc.array(units, { minLength: 1, maxLength: 12 }).map((parts) => `GET${parts.join('')}`);
+    fc.assert(
+      fc.property(texts, fc.array(fc.nat(40), { maxLength: 6 }), (text, where) => {
+        const heads = new HeadBuffer(1_000, 'header-too-large', 'bad-request');
+        const bytes = Buffer.from(text, 'latin1');
+        let outcome: string | undefined;
+        let at = 0;
+        try {
+          for (const cut of [...where.filter((n) => n < bytes.length).sort((a, b) => a - b), bytes.length]) {
+            if (cut > at) outcome ??= heads.feed(bytes.subarray(at, cut))?.text;
+            at = Math.max(at, cut);
+          }
+        } catch (error) {
+          expect(error).toBeInstanceOf(HttpProxyError);
+          expect(forbidden(text)).toBe(true);
+          return;
+        }
+        expect(forbidden(text)).toBe(false);
+        const end = text.indexOf('\r\n\r\n');
+        expect(outcome).toBe(end < 0 ? undefined : text.slice(0, end));
+      }),
+      { numRuns: 2_000 },
     );
   });
 });

@@ -27,21 +27,27 @@ export interface BodyDecoder {
 }
 
 /** A body of known length. */
-export function createLengthDecoder(length: number, events: BodyEvents): BodyDecoder {
-  let left = length;
-  return {
-    get done() {
-      return left === 0;
-    },
-    feed(chunk, offset) {
-      const taken = Math.min(left, chunk.length - offset);
-      if (taken === 0) return offset;
-      left -= taken;
-      events.data(taken === chunk.length ? chunk : chunk.subarray(offset, offset + taken));
-      if (left === 0) events.ended(undefined);
-      return offset + taken;
-    },
-  };
+export class LengthDecoder implements BodyDecoder {
+  private left: number;
+  private readonly events: BodyEvents;
+
+  constructor(length: number, events: BodyEvents) {
+    this.left = length;
+    this.events = events;
+  }
+
+  get done(): boolean {
+    return this.left === 0;
+  }
+
+  feed(chunk: Uint8Array, offset: number): number {
+    const taken = Math.min(this.left, chunk.length - offset);
+    if (taken === 0) return offset;
+    this.left -= taken;
+    this.events.data(taken === chunk.length ? chunk : chunk.subarray(offset, offset + taken));
+    if (this.left === 0) this.events.ended(undefined);
+    return offset + taken;
+  }
 }
 
 /** A body that lasts as long as the connection. */

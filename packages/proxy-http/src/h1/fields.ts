@@ -182,6 +182,10 @@ function readConnection(
   named: string[] | undefined,
   rules: FieldRules,
 ): string[] | undefined {
+  if (value === 'keep-alive' || value === 'Keep-Alive') {
+    fields.keepAlive = true;
+    return named;
+  }
   let result = named;
   for (const raw of value.split(',')) {
     const option = raw.trim().toLowerCase();

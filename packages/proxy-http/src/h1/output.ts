@@ -39,6 +39,14 @@ export class Output {
     this.schedule();
   }
 
+  /** Latin1 text that nothing follows for now: it leaves at once. */
+  sendText(text: string): void {
+    if (this.bytes > 0) {
+      this.addText(text);
+      this.flush();
+    } else this.send(Buffer.from(text, 'latin1'));
+  }
+
   add(chunk: Uint8Array): void {
     const bytes = asBuffer(chunk);
     if (this.bytes + bytes.length > MAX_JOINED_BYTES) {

@@ -1,7 +1,7 @@
 import { HttpProxyError } from '../errors.ts';
 import type { RequestHead } from '../message.ts';
 import { parseAuthority } from '../route/request-view.ts';
-import { checkCharacters, type FieldRules, type Fields, isToken, parseFields } from './fields.ts';
+import { type FieldRules, type Fields, isToken, parseFields } from './fields.ts';
 
 /** A request as HTTP/1 carries it: the head, and whether the client wants the connection closed after it. */
 export interface ParsedRequest {
@@ -20,11 +20,10 @@ const TARGET = /^[!"$-;=?-Z[-_`a-z{|}~]+$/;
 
 /**
  * Reads the head of an HTTP/1 request (RFC 9112 2 to 6), strictly: what two parsers could understand differently is refused.
- * @param text the head as latin1, without the final empty line and its CRLF
+ * @param text the head as latin1 from a {@link HeadBuffer}, without the final empty line and its CRLF
  * @throws HttpProxyError with the code that says which status to answer
  */
 export function parseRequestHead(text: string, scheme: 'http' | 'https', limits: RequestLimits): ParsedRequest {
-  checkCharacters(text, 'bad-request');
   let lineEnd = text.indexOf('\r\n');
   if (lineEnd < 0) lineEnd = text.length;
   const { method, target, version } = parseRequestLine(text.slice(0, lineEnd), limits.maxUriBytes);

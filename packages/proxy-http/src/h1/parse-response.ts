@@ -1,6 +1,6 @@
 import { HttpProxyError } from '../errors.ts';
 import type { ResponseHead } from '../message.ts';
-import { checkCharacters, type FieldRules, parseFields } from './fields.ts';
+import { type FieldRules, parseFields } from './fields.ts';
 
 /** A response as HTTP/1 carries it. */
 export interface ParsedResponse {
@@ -13,15 +13,13 @@ export interface ParsedResponse {
 
 /**
  * Reads the head of an HTTP/1 response (RFC 9112 4 to 6.3).
- * @param text the head as latin1, without the final empty line and its CRLF
+ * @param text the head as latin1 from a {@link HeadBuffer}, without the final empty line and its CRLF
  * @param method of the request, which decides about the body
  * @throws HttpProxyError `upstream-protocol`
  */
 export function parseResponseHead(text: string, method: string, maxHeaderCount: number): ParsedResponse {
-  checkCharacters(text, 'upstream-protocol');
-  const line = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: |\r\n|$)/.exec(text);
-  if (line === null) throw new HttpProxyError('upstream-protocol', 'malformed status line');
-  const status = Number(line[2]);
+  const status = statusOf(text);
+  const legacy = text.charCodeAt(7) === DIGIT_0;
   let lineEnd = text.indexOf('\r\n');
   if (lineEnd < 0) lineEnd = text.length;
   const rules: FieldRules = {
@@ -31,7 +29,7 @@ export function parseResponseHead(text: string, method: string, maxHeaderCount: 
     foldEqualLengths: true,
   };
   const fields = parseFields(text, lineEnd + 2, rules);
-  if (fields.chunked && (fields.contentLength !== undefined || line[1] === '0')) {
+  if (fields.chunked && (fields.contentLength !== undefined || legacy)) {
     throw new HttpProxyError('upstream-protocol', 'Transfer-Encoding beside Content-Length or in HTTP/1.0');
   }
   const bodiless = method === 'HEAD' || status < 200 || status === 204 || status === 304;
@@ -39,7 +37,7 @@ export function parseResponseHead(text: string, method: string, maxHeaderCount: 
   const untilClose = !bodiless && !chunked && contentLength === undefined;
   return {
     chunked,
-    close: fields.close || untilClose || (line[1] === '0' && !fields.keepAlive),
+    close: fields.close || untilClose || (legacy && !fields.keepAlive),
     keepAliveSeconds: fields.keepAliveSeconds,
     head: {
       status,
@@ -50,4 +48,24 @@ export function parseResponseHead(text: string, method: string, maxHeaderCount: 
       contentLength: status < 200 || status === 204 ? undefined : contentLength,
     },
   };
+}
+
+const DIGIT_0 = 0x30;
+const SPACE = 0x20;
+const CR = 0x0d;
+
+function digitAt(text: string, at: number): number {
+  const digit = text.charCodeAt(at) - DIGIT_0;
+  return digit >= 0 && digit <= 9 ? digit : Number.NaN;
+}
+
+/** The status of `HTTP/1.x NNN`, followed by a space, the end of the line or of the head. */
+function statusOf(text: string): number {
+  const minor = digitAt(text, 7);
+  const status = digitAt(text, 9) * 100 + digitAt(text, 10) * 10 + digitAt(text, 11);
+  const after = text.charCodeAt(12);
+  const isEnd = text.length === 12 || after === SPACE || after === CR;
+  // A part that is no digit makes the status NaN, which is not at least 100.
+  if (text.startsWith('HTTP/1.') && minor <= 1 && text.charCodeAt(8) === SPACE && status >= 100 && isEnd) return status;
+  throw new HttpProxyError('upstream-protocol', 'malformed status line');
 }

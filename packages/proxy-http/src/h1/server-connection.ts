@@ -4,8 +4,9 @@ import { failureStatus } from '../failure-status.ts';
 import type { HeaderList } from '../headers.ts';
 import type { ClientInfo, Downstream, ResponseHead } from '../message.ts';
 import type { HttpLimits } from '../options.ts';
+import { readSocket } from '../sockets/read-socket.ts';
 import type { Deadlined, Sweeper } from '../sweeper.ts';
-import { type BodyDecoder, type BodyEvents, ChunkedDecoder, createLengthDecoder } from './body-decoder.ts';
+import { type BodyDecoder, type BodyEvents, ChunkedDecoder, LengthDecoder } from './body-decoder.ts';
 import { HeadBuffer } from './head-buffer.ts';
 import { Output } from './output.ts';
 import { type ParsedRequest, parseRequestHead } from './parse-request.ts';
@@ -62,7 +63,7 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
     const { limits, sweeper } = context;
     this.heads = new HeadBuffer(limits.maxHeaderBytes, 'header-too-large', 'bad-request');
     this.output = new Output((bytes) => socket.write(bytes));
-    socket.on('data', (chunk: Buffer) => this.feed(chunk));
+    readSocket(socket, (chunk) => this.feed(chunk));
     socket.on('end', () => this.onEnd());
     socket.on('drain', () => this.onDrain());
     socket.on('error', () => socket.destroy());
@@ -151,7 +152,7 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
 
   private decoderOf({ head }: Http1Exchange): BodyDecoder | undefined {
     if (head.body === 'none') return undefined;
-    if (head.body === 'length') return createLengthDecoder(head.contentLength as number, this);
+    if (head.body === 'length') return new LengthDecoder(head.contentLength as number, this);
     const { maxHeaderBytes, maxHeaderCount, maxChunkExtensionBytes } = this.context.limits;
     const limits = { maxTrailerBytes: maxHeaderBytes, maxTrailerCount: maxHeaderCount, maxChunkExtensionBytes };
     return new ChunkedDecoder(this, limits, 'bad-request');

@@ -16,8 +16,32 @@ export interface RequestView {
   header(name: string): string | undefined;
 }
 
-/** Host and port of an authority (RFC 3986 3.2.2). Undefined where it is none. */
-export function parseAuthority(authority: string): { host: string; port?: number } | undefined {
+/** Host and port of an authority. */
+export interface Authority {
+  /** Lower-case, without brackets and final dot. */
+  readonly host: string;
+  readonly port?: number;
+}
+
+const MAX_KNOWN = 1_000;
+/** Authorities seen before, in memory of their own. */
+const known = new Map<string, Authority>();
+
+/** Takes an authority apart (RFC 3986 3.2.2). Undefined where it is none. */
+export function parseAuthority(authority: string): Authority | undefined {
+  let parsed = known.get(authority);
+  if (parsed === undefined) {
+    // A copy: a slice would keep the whole head alive.
+    const copy = Buffer.from(authority, 'latin1').toString('latin1');
+    parsed = takeApart(copy);
+    if (parsed === undefined) return undefined;
+    if (known.size >= MAX_KNOWN) known.clear();
+    known.set(copy, parsed);
+  }
+  return parsed;
+}
+
+function takeApart(authority: string): Authority | undefined {
   const parts = /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._~!$&'()*+,;=%-]*))(?::(\d{0,5}))?$/.exec(authority);
   if (parts === null) return undefined;
   const name = (parts[1] ?? parts[2] ?? '').toLowerCase();

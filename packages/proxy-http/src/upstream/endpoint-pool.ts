@@ -68,16 +68,28 @@ class WaitingStream implements UpstreamStream {
 export class EndpointPool {
   private readonly options: EndpointPoolOptions;
   private readonly idle: Http1ClientConnection[] = [];
-  private readonly busy = new Set<Http1ClientConnection>();
+  /** All that are open or opening, the idle ones included. */
+  private readonly open = new Set<Http1ClientConnection>();
   private readonly sessions = new Set<Http2ClientSession>();
   private waiting: WaitingStream[] = [];
+  private retired = false;
 
   constructor(options: EndpointPoolOptions) {
     this.options = options;
   }
 
   get connections(): number {
-    return this.busy.size + this.idle.length + this.sessions.size;
+    return this.open.size + this.sessions.size;
+  }
+
+  /** Whether this pool is the one for a protocol and TLS configuration. */
+  serves(protocol: 'http1' | 'h2', tls: UpstreamTls | undefined): boolean {
+    return !this.retired && this.options.protocol === protocol && this.options.tls === tls;
+  }
+
+  /** It has been forgotten: nobody may come back to it. */
+  retire(): void {
+    this.retired = true;
   }
 
   send(head: RequestHead, sink: ResponseSink, clientAddress: string): UpstreamStream {
@@ -92,7 +104,7 @@ export class EndpointPool {
   }
 
   destroy(why: HttpProxyError): void {
-    for (const connection of [...this.idle, ...this.busy]) connection.abort(why);
+    for (const connection of [...this.open]) connection.abort(why);
     for (const session of this.sessions) session.destroy(why);
     for (const { sink, cancelled } of this.waiting.splice(0)) if (!cancelled) sink.failed(why);
   }
@@ -102,23 +114,19 @@ export class EndpointPool {
       return this.session(clientAddress)?.send(head, this.options.tls === undefined ? 'http' : 'https', sink);
     }
     const kept = this.idle.pop();
-    if (kept !== undefined) {
-      this.busy.add(kept);
-      return kept.send(head, sink);
-    }
-    if (this.busy.size >= this.options.limits.maxConnectionsPerEndpoint) return undefined;
+    if (kept !== undefined) return kept.send(head, sink);
+    if (this.open.size >= this.options.limits.maxConnectionsPerEndpoint) return undefined;
     const connection = new Http1ClientConnection(this.byteStream(clientAddress), {
       limits: this.options.limits,
       sweeper: this.options.sweeper,
       onIdle: (c) => this.onIdle(c),
       onClosed: (c) => this.onClosed(c),
     });
-    this.busy.add(connection);
+    this.open.add(connection);
     return connection.send(head, sink);
   }
 
   private onIdle(connection: Http1ClientConnection): void {
-    this.busy.delete(connection);
     if (this.idle.length >= this.options.limits.maxIdlePerEndpoint && this.waiting.length === 0) {
       connection.destroy();
       return;
@@ -128,10 +136,9 @@ export class EndpointPool {
   }
 
   private onClosed(connection: Http1ClientConnection): void {
-    if (!this.busy.delete(connection)) {
-      const at = this.idle.indexOf(connection);
-      if (at >= 0) this.idle.splice(at, 1);
-    }
+    this.open.delete(connection);
+    const at = this.idle.lastIndexOf(connection);
+    if (at >= 0) this.idle.splice(at, 1);
     if (this.waiting.length > 0) this.startWaiting();
   }
 

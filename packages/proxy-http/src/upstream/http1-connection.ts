@@ -5,7 +5,7 @@ import {
   type BodyEvents,
   ChunkedDecoder,
   createEndlessDecoder,
-  createLengthDecoder,
+  LengthDecoder,
 } from '../h1/body-decoder.ts';
 import { HeadBuffer } from '../h1/head-buffer.ts';
 import { Output } from '../h1/output.ts';
@@ -120,8 +120,8 @@ export class Http1ClientConnection implements ByteSink, Deadlined {
     this.answered = false;
     this.informational = 0;
     if (this.isOpen) this.touch();
-    this.output.addText(requestHeadText(head));
-    if (current.requestDone) this.output.flush();
+    if (current.requestDone) this.output.sendText(requestHeadText(head));
+    else this.output.addText(requestHeadText(head));
     return current;
   }
 
@@ -274,7 +274,7 @@ export class Http1ClientConnection implements ByteSink, Deadlined {
 
   private decoderOf({ head, chunked }: ParsedResponse): BodyDecoder | undefined {
     if (head.body === 'none') return undefined;
-    if (head.body === 'length') return createLengthDecoder(head.contentLength as number, this.bodyEvents);
+    if (head.body === 'length') return new LengthDecoder(head.contentLength as number, this.bodyEvents);
     if (!chunked) {
       this.endless = head.body === 'stream';
       return createEndlessDecoder(this.bodyEvents);

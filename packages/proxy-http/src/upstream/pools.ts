@@ -26,8 +26,8 @@ export interface UpstreamTarget {
 /** All upstream connections of a proxy: one pool per endpoint, protocol and TLS identity. */
 export class UpstreamPools {
   private readonly pools = new Map<string, EndpointPool>();
-  /** Keys of endpoint objects, which live as long as a catalog snapshot does. */
-  private readonly keys = new WeakMap<Endpoint, string>();
+  /** The pool last used for an endpoint object, which lives as long as a catalog snapshot does. */
+  private readonly recent = new WeakMap<Endpoint, EndpointPool>();
   private readonly options: PoolsOptions;
   private closed = false;
 
@@ -56,23 +56,25 @@ export class UpstreamPools {
   }
 
   private poolOf({ cluster, endpoint, protocol }: UpstreamTarget): EndpointPool {
-    let base = this.keys.get(endpoint);
-    if (base === undefined) {
-      base = endpointKey(endpoint);
-      this.keys.set(endpoint, base);
-    }
-    const key = `${protocol}|${tlsIdentity(cluster.tls)}|${base}`;
+    const recent = this.recent.get(endpoint);
+    if (recent?.serves(protocol, cluster.tls) === true) return recent;
+    const key = `${protocol}|${tlsIdentity(cluster.tls)}|${endpointKey(endpoint)}`;
     let pool = this.pools.get(key);
     if (pool === undefined) {
       if (this.pools.size >= this.options.limits.maxPools) this.forgetIdle();
       pool = new EndpointPool({ ...this.options, endpoint, protocol, tls: cluster.tls });
       this.pools.set(key, pool);
     }
+    this.recent.set(endpoint, pool);
     return pool;
   }
 
   /** Drops the pools without connections. Those in use are bounded by the requests in flight. */
   private forgetIdle(): void {
-    for (const [key, pool] of this.pools) if (pool.connections === 0) this.pools.delete(key);
+    for (const [key, pool] of this.pools) {
+      if (pool.connections > 0) continue;
+      pool.retire();
+      this.pools.delete(key);
+    }
   }
 }

@@ -1,6 +1,7 @@
 import { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { type ByteSink, type ByteStream, MeshError } from '@edgemesh/core';
+import { readSocket } from '../sockets/read-socket.ts';
 
 /** Bytes that the duplex takes ahead in each direction before it holds the other side back. */
 const DUPLEX_BUFFERED_BYTES = 65_536;
@@ -108,7 +109,11 @@ export function duplexToByteStream(duplex: Duplex, readyEvent: string): ByteStre
     attach(given) {
       sink = given;
       duplex.once(readyEvent, () => !done && given.opened?.());
-      duplex.on('data', (chunk: Uint8Array) => !done && given.data(chunk));
+      const onData = (chunk: Uint8Array) => {
+        if (!done) given.data(chunk);
+      };
+      if (duplex instanceof Socket) readSocket(duplex, onData);
+      else duplex.on('data', onData);
       duplex.once('end', () => !done && given.ended());
       duplex.on('drain', () => !done && given.drained());
     },
