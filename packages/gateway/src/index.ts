@@ -9,4 +9,6 @@ export * from './model.ts';
 export * from './options.ts';
 export * from './runtime/addresses.ts';
 export * from './runtime/create-gateway.ts';
+export * from './runtime/gateway-options.ts';
 export type { GatewayStatus } from './runtime/status.ts';
+export type { StatusPublisher } from './runtime/status-publication.ts';

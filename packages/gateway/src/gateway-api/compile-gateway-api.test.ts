@@ -4,6 +4,7 @@ import { compileGateway } from '../compile-gateway.ts';
 import type { GatewayPlan } from '../model.ts';
 import { catalogOf, serviceOf } from '../testing/catalog.ts';
 import { makeCertificate, type Pair, tlsSecret } from '../testing/certificates.ts';
+import { GATEWAY_CLASS } from '../testing/gateway-api.ts';
 
 /* Tests are named after those of the conformance suite (gateway-api/conformance/tests), whose behaviour they hold. */
 
@@ -12,12 +13,6 @@ const INFRA = 'infra';
 const SERVICES = ['v1', 'v2', 'v3']
   .map((n) => serviceOf(`${INFRA}/${n}`, 'http:8080'))
   .concat(serviceOf('web-backend/other', 'http:8080'));
-const CLASS = {
-  apiVersion: V1,
-  kind: 'GatewayClass',
-  metadata: { name: 'edge' },
-  spec: { controllerName: 'edgemesh.kubeedge.io/gateway' },
-};
 
 let pair: Pair;
 beforeAll(() => {
@@ -53,7 +48,7 @@ const route = (
 });
 const to = (name: string, more: object = {}) => ({ backendRefs: [{ name, port: 8080, ...more }] });
 const path = (value: string, type = 'PathPrefix') => ({ path: { type, value } });
-const compile = (...objects: unknown[]) => compileGateway(catalogOf(SERVICES, [CLASS, ...objects]));
+const compile = (...objects: unknown[]) => compileGateway(catalogOf(SERVICES, [GATEWAY_CLASS, ...objects]));
 
 function request(url: string, more: Partial<RequestView> & { headers?: Record<string, string> } = {}): RequestView {
   const { host, hostname, pathname, search } = new URL(url);

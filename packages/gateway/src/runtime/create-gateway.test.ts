@@ -8,6 +8,7 @@ import { createTestCatalog } from '@edgemesh/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { catalogOf, endpointOf, serviceOf } from '../testing/catalog.ts';
 import { makeCertificate, type Pair, tlsSecret } from '../testing/certificates.ts';
+import { GATEWAY_CLASS } from '../testing/gateway-api.ts';
 import { httpServer, istioGateway, to, virtualService } from '../testing/istio.ts';
 import {
   fetchOnce,
@@ -19,7 +20,8 @@ import {
   tcpExchange,
 } from '../testing/servers.ts';
 import type { Interfaces } from './addresses.ts';
-import { createGateway, type GatewayDeps, type GatewayOptions } from './create-gateway.ts';
+import { createGateway } from './create-gateway.ts';
+import type { GatewayDeps, GatewayOptions } from './gateway-options.ts';
 
 const LOOPBACK: Interfaces = { lo: [{ address: '127.0.0.1' }] };
 const SERVICES = [
@@ -358,12 +360,7 @@ describe('TCP and UDP', () => {
     await new Promise<void>((resolve) => backend.bind(0, '127.0.0.1', resolve));
     const port = await freePort();
     const objects = [
-      {
-        apiVersion: 'gateway.networking.k8s.io/v1',
-        kind: 'GatewayClass',
-        metadata: { name: 'edge' },
-        spec: { controllerName: 'edgemesh.kubeedge.io/gateway' },
-      },
+      GATEWAY_CLASS,
       {
         apiVersion: 'gateway.networking.k8s.io/v1',
         kind: 'Gateway',

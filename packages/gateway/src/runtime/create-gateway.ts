@@ -1,101 +1,29 @@
 import { networkInterfaces } from 'node:os';
 import {
-  type Catalog,
-  type CatalogView,
   type Clock,
-  type Dialer,
   EMPTY_CATALOG,
-  type KubeObject,
   type Logger,
-  type Metrics,
   noMetrics,
-  type Random,
-  type Service,
   silentLogger,
   systemClock,
   type Timer,
 } from '@edgemesh/core';
-import {
-  type AccessLogEntry,
-  type ClusterRef,
-  createHttpProxy,
-  type ForwardingOptions,
-  type HttpLimits,
-  type SessionCookie,
-} from '@edgemesh/proxy-http';
-import { type Balancing, createConnectionBudget, createServiceProxy, type Upstream } from '@edgemesh/proxy-l4';
+import { type ClusterRef, createHttpProxy } from '@edgemesh/proxy-http';
+import { createConnectionBudget, createServiceProxy, type Upstream } from '@edgemesh/proxy-l4';
 import type { CompileOptions } from '../common/context.ts';
 import { compileGateway } from '../compile-gateway.ts';
 import { gatewayMetrics } from '../metrics.ts';
-import type { FollowRef, GatewayPlan, ObjectStatus, PortPlan } from '../model.ts';
+import type { GatewayPlan, PortPlan } from '../model.ts';
 import { type GatewayLimits, gatewayLimits } from '../options.ts';
-import { type AddressOptions, chooseAddresses, type Interfaces } from './addresses.ts';
+import { chooseAddresses } from './addresses.ts';
 import { createClusterUpstreams } from './cluster-upstreams.ts';
 import { type Compiled, compiledFrom, concernsPlan } from './concerns-plan.ts';
-import { createListenerTable, type ListenerState } from './listener-table.ts';
-import { parseReport, reportOf } from './node-report.ts';
+import type { Gateway, GatewayDeps, GatewayOptions } from './gateway-options.ts';
+import { createListenerTable } from './listener-table.ts';
 import { type ListenerSpec, openListener } from './open-listener.ts';
-import { renderStatuses } from './render-statuses.ts';
 import { type GatewayStatus, readGatewayStatus } from './status.ts';
+import { createStatusPublication } from './status-publication.ts';
 import { wantedListeners } from './wanted-listeners.ts';
-
-/** Where the gateway listens, what it takes for its own, and its limits. */
-export interface GatewayOptions extends AddressOptions {
-  readonly clusterDomain?: string;
-  /** Labels that selectors of Istio Gateways must match. */
-  readonly labels?: Readonly<Record<string, string>>;
-  readonly controllerName?: string;
-  readonly limits?: Partial<GatewayLimits>;
-  /** Limits of the HTTP engine. */
-  readonly http?: Partial<HttpLimits>;
-  readonly forwarding?: ForwardingOptions;
-}
-
-/**
- * Told what this node reports about its listeners, and how statuses follow from the reports of all nodes that run the
- * gateway; whenever either changes. Undefined while there is nothing to write.
- */
-export interface StatusPublisher {
-  publish(
-    publication:
-      | {
-          readonly report: string;
-          readonly render: (reports: readonly string[]) => readonly Omit<ObjectStatus, 'listenerPorts'>[];
-        }
-      | undefined,
-  ): void;
-}
-
-/** What the gateway works with. */
-export interface GatewayDeps {
-  readonly view: CatalogView;
-  readonly balancing: Balancing;
-  /** Reaches endpoints: the local kernel, the tunnel, or both. */
-  readonly dialer: Dialer;
-  /** The cookie that keeps clients of a Service port at their endpoint, where one shall be made for clients without it. */
-  readonly sessionCookie?: (service: Service, port: number, subset?: string) => SessionCookie | undefined;
-  /** The DestinationRule that binds to a Service. */
-  readonly destinationRule?: (service: Service, catalog: Catalog) => KubeObject | undefined;
-  /** Told what must be in the catalog beside routes and Services: Secrets, ConfigMaps, Pods of a namespace. */
-  readonly follow?: (refs: readonly FollowRef[]) => void;
-  /** Writes statuses of Gateway API objects and Ingresses back to where they come from. */
-  readonly statusWriter?: StatusPublisher;
-  readonly interfaces?: () => Interfaces;
-  readonly accessLog?: (entry: AccessLogEntry) => void;
-  readonly log?: Logger;
-  readonly metrics?: Metrics;
-  readonly clock?: Clock;
-  readonly random?: Random;
-}
-
-/** A running gateway. */
-export interface Gateway extends AsyncDisposable {
-  /** The plan in force. */
-  readonly plan: GatewayPlan;
-  status(): GatewayStatus;
-  /** Looks at the node's addresses at once instead of at the next poll. Resolves when the listeners have followed. */
-  refresh(): Promise<void>;
-}
 
 /** Starts the gateway. Resolves when the listeners of the present catalog are open or known to fail. */
 export async function createGateway(options: GatewayOptions, deps: GatewayDeps): Promise<Gateway> {
@@ -121,7 +49,7 @@ class RunningGateway implements Gateway {
   private ports = new Map<string, PortPlan>();
   private addresses: readonly string[] = [];
   private followed = '';
-  private published = '';
+  private readonly publishStatuses: ReturnType<typeof createStatusPublication> | undefined;
   private compileTimer: Timer | undefined;
   private pollTimer: Timer | undefined;
   private stopped = false;
@@ -150,6 +78,7 @@ class RunningGateway implements Gateway {
     this.clock = deps.clock ?? systemClock;
     this.log = deps.log ?? silentLogger;
     this.metrics = gatewayMetrics(deps.metrics ?? noMetrics);
+    this.publishStatuses = deps.statusWriter && createStatusPublication(deps.statusWriter);
     const { view, balancing, destinationRule } = deps;
     this.upstreams = createClusterUpstreams({
       view,
@@ -298,19 +227,7 @@ class RunningGateway implements Gateway {
     const open = states.filter(({ listener }) => listener !== undefined).length;
     this.metrics.listeners.with('open').set(open);
     this.metrics.listeners.with('failed').set(states.length - open);
-    this.publishStatuses(states);
-  }
-
-  private publishStatuses(states: readonly ListenerState<ListenerSpec>[]): void {
-    const { statusWriter } = this.deps;
-    const { statuses } = this.plan;
-    if (statusWriter === undefined) return;
-    const report = JSON.stringify(reportOf(statuses, states));
-    const text = `${report} ${JSON.stringify(statuses)}`;
-    if (text === this.published) return;
-    this.published = text;
-    const render = (reports: readonly string[]) => renderStatuses(statuses, reports.map(parseReport));
-    statusWriter.publish(statuses.length === 0 ? undefined : { report, render });
+    this.publishStatuses?.(this.plan.statuses, states);
   }
 
   status(): GatewayStatus {

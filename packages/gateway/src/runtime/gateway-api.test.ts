@@ -7,6 +7,7 @@ import { createTestCatalog } from '@edgemesh/testkit';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { catalogOf, endpointOf, serviceOf } from '../testing/catalog.ts';
 import { makeCertificate, type Pair, tlsSecret } from '../testing/certificates.ts';
+import { GATEWAY_CLASS } from '../testing/gateway-api.ts';
 import { fetchOnce, freePort, roundRobin, startHttp, type TestServer } from '../testing/servers.ts';
 import { createGateway } from './create-gateway.ts';
 
@@ -52,13 +53,7 @@ function catalogWith(
   endpoints: Readonly<Record<string, readonly Endpoint[]>> = {},
 ) {
   const services = ['a', 'b'].map((name) => ({ ...serviceOf(`default/${name}`, 'http:80'), ...more }));
-  const gatewayClass = {
-    apiVersion: V1,
-    kind: 'GatewayClass',
-    metadata: { name: 'edge' },
-    spec: { controllerName: 'edgemesh.kubeedge.io/gateway' },
-  };
-  return catalogOf(services, [gatewayClass, ...objects], {
+  return catalogOf(services, [GATEWAY_CLASS, ...objects], {
     'default/a': [endpointOf((servers[0] as TestServer).port, 'http')],
     'default/b': [endpointOf((servers[1] as TestServer).port, 'http')],
     ...endpoints,

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { compileGateway } from '../compile-gateway.ts';
 import { catalogOf, serviceOf } from '../testing/catalog.ts';
+import { GATEWAY_CLASS } from '../testing/gateway-api.ts';
 import { type NodeReport, parseReport } from './node-report.ts';
 import { renderStatuses } from './render-statuses.ts';
 
@@ -9,12 +10,7 @@ const API = 'gateway.networking.k8s.io/v1';
 const catalog = catalogOf(
   [serviceOf('default/web', 80)],
   [
-    {
-      apiVersion: API,
-      kind: 'GatewayClass',
-      metadata: { name: 'edge' },
-      spec: { controllerName: 'edgemesh.kubeedge.io/gateway' },
-    },
+    GATEWAY_CLASS,
     {
       apiVersion: API,
       kind: 'Gateway',

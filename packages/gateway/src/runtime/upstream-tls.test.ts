@@ -8,6 +8,7 @@ import { createTestCatalog } from '@edgemesh/testkit';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { catalogOf, endpointOf, serviceOf } from '../testing/catalog.ts';
 import { makeCertificate, type Pair, tlsSecret } from '../testing/certificates.ts';
+import { GATEWAY_CLASS } from '../testing/gateway-api.ts';
 import { httpServer, istioGateway, to, virtualService } from '../testing/istio.ts';
 import { fetchOnce, freePort, roundRobin } from '../testing/servers.ts';
 import { createGateway } from './create-gateway.ts';
@@ -59,12 +60,7 @@ async function start(service: Service, backendPort: number, objects: readonly un
   const gateways = [
     istioGateway('default/gw', [httpServer(['istio.test'], port)]),
     virtualService('default/v', { hosts: ['istio.test'], gateways: ['gw'], http: [to('web')] }),
-    {
-      apiVersion: API,
-      kind: 'GatewayClass',
-      metadata: { name: 'edge' },
-      spec: { controllerName: 'edgemesh.kubeedge.io/gateway' },
-    },
+    GATEWAY_CLASS,
     {
       apiVersion: API,
       kind: 'Gateway',
