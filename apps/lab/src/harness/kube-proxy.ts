@@ -1,11 +1,12 @@
-// What kube-proxy writes on a node, for TCP port 7 of Services with endpoints on port 7000: its chains, hooks and priorities, so that
-// whoever works beside it meets the real thing.
+// What kube-proxy writes on a node for TCP Services: its chains, hooks and priorities, so that whoever works beside it meets the real thing.
 
 /** A Service as kube-proxy knows it. */
 export interface ProxiedService {
   /** Of letters and digits. */
   readonly name: string;
   readonly clusterIP: string;
+  readonly port: number;
+  readonly targetPort: number;
   readonly endpoints: readonly string[];
 }
 
@@ -18,15 +19,15 @@ export function kubeProxyIptables(services: readonly ProxiedService[]): string {
     'iptables -t nat -I PREROUTING 1 -j KUBE-SERVICES',
     'iptables -t nat -I OUTPUT 1 -j KUBE-SERVICES',
   ];
-  const rules = services.flatMap(({ name, clusterIP, endpoints }) => [
+  const rules = services.flatMap(({ name, clusterIP, port, targetPort, endpoints }) => [
     `iptables -t nat -N KUBE-SVC-${name}`,
-    `iptables -t nat -A KUBE-SERVICES -d ${clusterIP}/32 -p tcp -m tcp --dport 7 -j KUBE-SVC-${name}`,
+    `iptables -t nat -A KUBE-SERVICES -d ${clusterIP}/32 -p tcp -m tcp --dport ${port} -j KUBE-SVC-${name}`,
     ...endpoints.flatMap((endpoint, i) => {
       const rest = endpoints.length - i;
       const random = rest > 1 ? `-m statistic --mode random --probability ${1 / rest}` : '';
       return [
         `iptables -t nat -N KUBE-SEP-${name}${i}`,
-        `iptables -t nat -A KUBE-SEP-${name}${i} -p tcp -m tcp -j DNAT --to-destination ${endpoint}:7000`,
+        `iptables -t nat -A KUBE-SEP-${name}${i} -p tcp -m tcp -j DNAT --to-destination ${endpoint}:${targetPort}`,
         `iptables -t nat -A KUBE-SVC-${name} ${random} -j KUBE-SEP-${name}${i}`,
       ];
     }),
@@ -42,18 +43,18 @@ export const NO_KUBE_PROXY_IPTABLES = [
 
 /** The table of its nftables mode: verdict maps by address, protocol and port; a ClusterIP's other ports are rejected. */
 export function kubeProxyNftables(services: readonly ProxiedService[]): string {
-  const chains = services.flatMap(({ name, endpoints }) => [
+  const chains = services.flatMap(({ name, targetPort, endpoints }) => [
     ...endpoints.map(
       (endpoint, i) => `chain endpoint-${name}-${i} {
     ip saddr ${endpoint} jump mark-for-masquerade
-    meta l4proto tcp dnat to ${endpoint}:7000
+    meta l4proto tcp dnat to ${endpoint}:${targetPort}
   }`,
     ),
     `chain service-${name} {
     numgen random mod ${endpoints.length} vmap { ${endpoints.map((_, i) => `${i} : goto endpoint-${name}-${i}`).join(', ')} }
   }`,
   ]);
-  const ips = services.map(({ clusterIP, name }) => `${clusterIP} . tcp . 7 : goto service-${name}`);
+  const ips = services.map(({ clusterIP, port, name }) => `${clusterIP} . tcp . ${port} : goto service-${name}`);
   return `table ip kube-proxy {
   set cluster-ips { type ipv4_addr; elements = { ${services.map(({ clusterIP }) => clusterIP).join(', ')} }; }
   map firewall-ips { type ipv4_addr . inet_proto . inet_service : verdict; }

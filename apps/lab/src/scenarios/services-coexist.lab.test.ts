@@ -22,11 +22,12 @@ const ROUTED: EndpointSpec = { node: 'b', address: '10.244.2.2' };
 const TUNNELLED: EndpointSpec = { node: 'b', address: '172.30.0.2' };
 const LABEL = { 'service.edgemesh.kubeedge.io/service-proxy-name': '' };
 
+const PORT = { port: 7, targetPort: 7000 };
 /** kube-proxy knows all endpoints too, and cannot reach the one behind the tunnel. */
 const PROXIED: readonly ProxiedService[] = [
-  { name: 'ROUTED', clusterIP: '10.96.4.1', endpoints: ['10.244.1.2', '10.244.2.2'] },
-  { name: 'MIXED', clusterIP: '10.96.4.2', endpoints: ['10.244.1.2', '172.30.0.2'] },
-  { name: 'THEIRS', clusterIP: '10.96.4.3', endpoints: ['10.244.1.2'] },
+  { name: 'ROUTED', ...PORT, clusterIP: '10.96.4.1', endpoints: ['10.244.1.2', '10.244.2.2'] },
+  { name: 'MIXED', ...PORT, clusterIP: '10.96.4.2', endpoints: ['10.244.1.2', '172.30.0.2'] },
+  { name: 'THEIRS', ...PORT, clusterIP: '10.96.4.3', endpoints: ['10.244.1.2'] },
 ];
 
 describe('beside kube-proxy and a CNI', () => {
