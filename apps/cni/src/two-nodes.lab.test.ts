@@ -40,13 +40,13 @@ async function udpLoss(from: LabNode, to: LabNode, address: string): Promise<num
   return (JSON.parse(stdout) as { end: { sum: { lost_percent: number } } }).end.sum.lost_percent;
 }
 
-async function provesEverything(left: LabNode, right: LabNode, a: Pod, b: Pod): Promise<void> {
+async function provesEverything(left: LabNode, right: LabNode, a: Pod, b: Pod, mtu = 1500): Promise<void> {
   for (const family of [4, 6] as const) {
     await expect.poll(() => pings(left.runtime, 'pod', b.ip(family)), { timeout: 15_000 }).toBe(true);
     await expect.poll(() => pings(right.runtime, 'pod', a.ip(family)), { timeout: 15_000 }).toBe(true);
     const overhead = family === 4 ? 28 : 48;
-    expect(await pings(left.runtime, 'pod', b.ip(family), '-M', 'do', '-s', `${1500 - overhead}`)).toBe(true);
-    expect(await pings(left.runtime, 'pod', b.ip(family), '-M', 'do', '-s', `${1501 - overhead}`)).toBe(false);
+    expect(await pings(left.runtime, 'pod', b.ip(family), '-M', 'do', '-s', `${mtu - overhead}`)).toBe(true);
+    expect(await pings(left.runtime, 'pod', b.ip(family), '-M', 'do', '-s', `${mtu + 1 - overhead}`)).toBe(false);
     // Larger ones travel as fragments.
     expect(await pings(left.runtime, 'pod', b.ip(family), '-s', '9000')).toBe(true);
     expect(await transfer(left, right, b.ip(family))).toBe(true);
@@ -250,5 +250,77 @@ describe.skipIf(missing !== undefined)('two nodes behind NATs that can be punche
       await Promise.all([left.runtime.remove('pod'), right.runtime.remove('pod')]);
       await rm(folder, { recursive: true });
     }
+  });
+});
+
+describe.skipIf(missing !== undefined)('two nodes on a LAN that takes no packets of pods', () => {
+  let lab: Lab;
+  let folder: string;
+  let left: LabNode;
+  let right: LabNode;
+  beforeAll(async () => {
+    lab = await createLab({
+      ipv6: true,
+      hosts: { left: { lan: 'office' }, right: { lan: 'office' }, third: { lan: 'office' } },
+    });
+    folder = await mkdtemp(join(tmpdir(), 'cni-lab-'));
+    const nodes = [nodeSpec(lab.host('left'), 1), nodeSpec(lab.host('right'), 2)];
+    const more = { probe: true, vxlan: true, mtu: 1_450 };
+    const start = async (name: string) => {
+      const rules =
+        'table inet switch { chain in { type filter hook prerouting priority -400; iifname eth0 ip saddr 10.244.0.0/16 drop; iifname eth0 ip6 saddr fd44::/16 drop; }; }';
+      await lab.host(name).must('nft', [rules]);
+      return startNode({ host: lab.host(name), folder, prefix: `${lab.prefix}${name}-`, nodes, more });
+    };
+    [left, right] = await Promise.all([start('left'), start('right')]);
+  });
+  afterAll(async () => {
+    for (const node of [left, right]) {
+      for (const name of node?.runtime.pods.keys() ?? []) await node.runtime.remove(name);
+    }
+    await lab[Symbol.asyncDispose]();
+    await rm(folder, { recursive: true });
+  });
+
+  it('carry everything by VXLAN', async () => {
+    const [a, b] = await Promise.all([left.runtime.add('pod'), right.runtime.add('pod')]);
+    for (const [node, other] of [
+      [left, 'right'],
+      [right, 'left'],
+    ] as const) {
+      const remote = lab.host(other).address();
+      const isVxlan = { kind: 'vxlan', remote };
+      await expect.poll(async () => (await node.status()).paths, { timeout: 30_000 }).toMatchObject([isVxlan, isVxlan]);
+    }
+    await provesEverything(left, right, a, b, 1_450);
+    expect((await left.status()).counters['edgemesh_cni_packets_total out'] ?? 0).toBeLessThan(20);
+  });
+
+  it('take it from each other only', async () => {
+    const b = right.runtime.pods.get('pod') as Pod;
+    const third = lab.host('third');
+    const mac = JSON.parse(await lab.host('right').must('ip', ['-j', 'link', 'show', 'edgemesh-vxlan']))[0]
+      .address as string;
+    const lines = [
+      'ip link add vx type vxlan id 94 dstport 8472 nolearning',
+      'ip addr add 10.244.1.77/32 dev vx',
+      'ip link set vx up',
+      `bridge fdb append ${mac} dev vx dst ${lab.host('right').address()}`,
+      `ip neigh add ${b.ip()} lladdr ${mac} dev vx`,
+      `ip route add ${b.ip()} dev vx src 10.244.1.77`,
+    ];
+    await third.must('sh', ['-ec', lines.join('\n')]);
+    const echos = async () => (await right.runtime.exec('pod', 'nstat', '-asz', 'IcmpInEchos')).stdout;
+    const before = await echos();
+    await third.exec('ping', ['-c', '2', '-i', '0.1', '-W', '1', b.ip()]);
+    expect(await echos()).toBe(before);
+    const rules = await lab.host('right').must('nft', ['list', 'table', 'inet', 'edgemesh_vxlan']);
+    expect(rules).toMatch(/ip saddr != .* counter packets [1-9]/);
+  });
+
+  it('leave no device and no rules when they stop', async () => {
+    await left.process.kill();
+    const { stdout } = await lab.host('left').exec('sh', ['-c', 'ip -o link; nft list tables; ip route show proto 94']);
+    expect(stdout).not.toMatch(/vxlan|proto 94/);
   });
 });

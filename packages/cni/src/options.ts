@@ -37,6 +37,14 @@ export const NETWORK_DEFAULTS = {
   tunName: 'edgemesh-tun',
   /** Our nftables table that gives pods the node's address outside the mesh. */
   table: 'edgemesh_cni',
+  /** The VXLAN device, its table of rules, and its VNI: free of flannel's 1 and Cilium's 2. */
+  vxlanName: 'edgemesh-vxlan',
+  vxlanTable: 'edgemesh_vxlan',
+  vxlanId: 94,
+  /** UDP port of VXLAN where nothing else is said: Linux's own, older than IANA's 4789. */
+  vxlanPort: 8_472,
+  /** What VXLAN over IPv4 adds to a packet: Ethernet, IPv4, UDP and VXLAN headers. */
+  vxlanOverheadBytes: 50,
   /** Marks our routes in the kernel (`proto 94`, free in rt_protos): nothing else is ever changed or removed. */
   routeProtocol: 94,
   /** Quiet time after a change before routes are planned anew: a node that joins comes as several events. */

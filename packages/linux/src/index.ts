@@ -27,3 +27,4 @@ export {
   type PodRoutesOptions,
 } from './tun/pod-routes.ts';
 export { openTun, TUN_HEADER_BYTES, TUN_MAX_FRAME_BYTES, type TunDevice, type TunOptions } from './tun/tun.ts';
+export { createVxlan, type Vxlan, type VxlanOptions, type VxlanPeer } from './tun/vxlan.ts';

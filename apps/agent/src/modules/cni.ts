@@ -6,15 +6,17 @@ import {
   writeNodeFile,
 } from '@edgemesh/cni';
 import { detach, sleep, systemClock } from '@edgemesh/core';
-import { createPodRoutes, createShellRunner, mustRun, openTun, type TunDevice } from '@edgemesh/linux';
+import { createPodRoutes, createShellRunner, createVxlan, mustRun, openTun, type TunDevice } from '@edgemesh/linux';
 import type { ModuleContext } from '@edgemesh/telemetry';
 import type { AgentModule } from '../context.ts';
 import { LAN_PROBE_PORT, readLanProbeKey } from '../pods/lan-probe-key.ts';
 import { openPackets } from '../pods/packets.ts';
-import { uplinkMtu } from '../pods/uplink-mtu.ts';
+import { MIN_MTU, uplinkMtu } from '../pods/uplink-mtu.ts';
 
 /** How often a change between complete and incomplete reaches the module's state, in milliseconds; `details.cni` has it at once. */
 const STATE_POLL_MS = 5_000;
+
+const VXLAN = { name: NETWORK_DEFAULTS.vxlanName, id: NETWORK_DEFAULTS.vxlanId } as const;
 
 /** The pod network: addresses for the CNI plugin, routes and packets to pods of other nodes, NetworkPolicy. */
 export const cniModule: AgentModule = {
@@ -26,7 +28,9 @@ export const cniModule: AgentModule = {
     const { edgeCNI, edgeTunnel } = config.modules;
     await using stack = new AsyncDisposableStack();
     const runner = stack.use(await createShellRunner());
-    const mtu = await uplinkMtu(runner);
+    const isVxlan = edgeCNI.lanMode === 'vxlan';
+    const uplink = await uplinkMtu(runner);
+    const mtu = isVxlan ? Math.max(MIN_MTU, uplink - NETWORK_DEFAULTS.vxlanOverheadBytes) : uplink;
     const tun = stack.use(await openTun({ name: NETWORK_DEFAULTS.tunName, mtu, runner, log, metrics }));
     const key = await readLanProbeKey(edgeTunnel);
     const probe = key && stack.use(await createLanProbe({ nodeName, key, port: LAN_PROBE_PORT, log }));
@@ -41,6 +45,7 @@ export const cniModule: AgentModule = {
         openPackets: (node) => openPackets(room.parts, node),
         tunnelPorts: [...new Set([edgeTunnel.listenPort, ...NETWORK_DEFAULTS.tunnelPorts])],
         ...(probe && { probe }),
+        ...(isVxlan && { vxlan: createVxlan({ ...VXLAN, port: edgeCNI.vxlanPort, mtu, runner, log }) }),
         nft: async (script) => void (await mustRun(runner, 'nft', ['-f', '-'], { input: script })),
         // Where the plugin looks for it, unless dataDir is another.
         writeNodeFile: (facts) => writeNodeFile(facts, `${config.commonConfig.dataDir}/cni-node.json`),

@@ -17,12 +17,16 @@ interface LinkJson {
  * bridge with the guards of its ports, the TUN device. Pods that still run lose their network. Never throws; each step is tried whatever became of the others.
  */
 export async function cleanupPods(runner: Runner): Promise<readonly CleanupStep[]> {
-  const { bridge, linkAlias } = CNI_DEFAULTS;
-  const { tunName } = NETWORK_DEFAULTS;
+  const { bridge, linkAlias, spoofTable } = CNI_DEFAULTS;
+  const { tunName, vxlanName, vxlanTable } = NETWORK_DEFAULTS;
   return [
     await step('routes to pods', () => removeMarked(runner, 'route')),
     await step('rules for pods', () => removeMarked(runner, 'rule')),
-    await step(`guards of pods' addresses`, () => removeGuards(runner)),
+    await step(`guards of pods' addresses`, () => removeTable(runner, `bridge ${spoofTable}`)),
+    await step(`device ${vxlanName}`, () =>
+      removeLink(runner, vxlanName, (link) => link.linkinfo?.info_kind === 'vxlan'),
+    ),
+    await step(`rules of ${vxlanName}`, () => removeTable(runner, `inet ${vxlanTable}`)),
     await step(`bridge ${bridge}`, () => removeLink(runner, bridge, ({ ifalias }) => ifalias === linkAlias)),
     await step(`device ${tunName}`, () => removeLink(runner, tunName, (link) => link.linkinfo?.info_kind === 'tun')),
   ];
@@ -60,8 +64,8 @@ async function markedRules(runner: Runner, family: string): Promise<string[]> {
     .map(({ priority }) => `rule del priority ${priority} protocol ${PROTOCOL}`);
 }
 
-async function removeGuards(runner: Runner): Promise<boolean> {
-  const table = `bridge ${CNI_DEFAULTS.spoofTable}`;
+/** Removes an nftables table, named with its family; false where there is none. */
+async function removeTable(runner: Runner, table: string): Promise<boolean> {
   const { stdout } = await mustRun(runner, 'nft', ['list', 'tables']);
   if (!stdout.split('\n').includes(`table ${table}`)) return false;
   await mustRun(runner, 'nft', ['-f', '-'], { input: `delete table ${table}\n` });

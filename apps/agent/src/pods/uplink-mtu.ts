@@ -1,7 +1,7 @@
 import { mustRun, type Runner } from '@edgemesh/linux';
 
 /** IPv6 works on no smaller link (RFC 8200, section 5). */
-const MIN_MTU = 1_280;
+export const MIN_MTU = 1_280;
 /** Ethernet's, where there is no uplink yet. */
 const DEFAULT_MTU = 1_500;
 

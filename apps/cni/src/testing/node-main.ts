@@ -12,7 +12,7 @@ import {
   writeNodeFile,
 } from '@edgemesh/cni';
 import { type Catalog, type CatalogListener, EMPTY_CATALOG, MeshError, type NodeInfo } from '@edgemesh/core';
-import { createPodRoutes, openTun } from '@edgemesh/linux';
+import { createPodRoutes, createRunner, createVxlan, mustRun, openTun } from '@edgemesh/linux';
 import { createRelayServer, createTunnel } from '@edgemesh/tunnel';
 
 export interface NodeMainOptions {
@@ -27,6 +27,8 @@ export interface NodeMainOptions {
   readonly edgeCIDR?: readonly string[];
   /** Look for nodes on the LAN. */
   readonly probe?: boolean;
+  /** Reach nodes of the LAN by VXLAN. */
+  readonly vxlan?: boolean;
   readonly mtu?: number;
   /** Share of frames that are damaged before they are sent, 0 to 1. */
   readonly malformed?: number;
@@ -87,6 +89,8 @@ async function runNode(): Promise<void> {
   const probe = options.probe
     ? stack.use(await createLanProbe({ nodeName: options.nodeName, key, port: 20_006 }))
     : undefined;
+  const { vxlanName: name, vxlanId: id, vxlanPort: port } = NETWORK_DEFAULTS;
+  const runner = createRunner();
   const counters = new Map<string, number>();
   network = stack.use(
     await createPodNetwork({
@@ -97,6 +101,10 @@ async function runNode(): Promise<void> {
       routes: createPodRoutes({ tun: tun.name, protocol: NETWORK_DEFAULTS.routeProtocol }),
       openPackets: (nodeName) => tunnel.openPackets(nodeName),
       ...(probe === undefined ? {} : { probe }),
+      ...(options.vxlan && {
+        vxlan: createVxlan({ name, id, port, mtu }),
+        nft: async (script: string) => void (await mustRun(runner, 'nft', ['-f', '-'], { input: script })),
+      }),
       writeNodeFile: (facts) => writeNodeFile(facts, `${options.stateDir}/cni-node.json`),
       mtu,
       metrics: {

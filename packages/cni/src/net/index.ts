@@ -1,6 +1,7 @@
 export { createLanProbe, type LanProbe, type LanProbeOptions } from './lan-probe.ts';
 export { createPodNetwork, type PodNetwork, type PodNetworkOptions, type PodNetworkStatus } from './network.ts';
 export {
+  type LanMode,
   lanCandidates,
   type NetworkPlan,
   type NodePath,
@@ -17,4 +18,5 @@ export type {
   RouteSurvey,
   RoutesPort,
   TunPort,
+  VxlanPort,
 } from './types.ts';

@@ -105,6 +105,40 @@ async function rig(
 }
 
 describe('the pod network', () => {
+  it('reaches the LAN by VXLAN where that is wanted: rules first, device, routes, and all gone at the end', async () => {
+    const steps: string[] = [];
+    const routed: (readonly PodRoute[])[] = [];
+    const { network, change } = await rig([me, { ...node('near', ['10.244.2.0/24']), internalIPs: ['192.168.1.2'] }], {
+      routes: {
+        survey: async () => ({ subnets: [{ cidr: '192.168.1.0/24', device: 'eth0' }], foreign: new Set() }),
+        apply: async (routes) => {
+          routed.push(routes);
+          return 0;
+        },
+        clear: async () => undefined,
+      },
+      probe: { watch: () => undefined, reachable: () => ['192.168.1.2'], onChange: () => () => undefined },
+      nft: async (script) => {
+        if (!script.includes('edgemesh_vxlan')) return;
+        steps.push(script.includes('192.168.1.2') ? 'rules' : 'no rules');
+      },
+      vxlan: {
+        name: 'vx9',
+        id: 94,
+        port: 8472,
+        apply: async (_, peers) => steps.push(`${peers.length} peers`),
+        clear: async () => void steps.push('clear'),
+      },
+    });
+    expect(steps).toEqual(['rules', '1 peers']);
+    expect(routed.at(-1)).toEqual([{ cidr: '10.244.2.0/24', gateway: '10.244.2.1', device: 'vx9' }]);
+    await change([me]);
+    await network.settled();
+    expect(steps.slice(2)).toEqual(['0 peers', 'no rules']);
+    await network[Symbol.asyncDispose]();
+    expect(steps.at(-1)).toBe('clear');
+  });
+
   it('sends a packet to the node that has its destination, copied, over one channel', async () => {
     const { feed, channels, applied } = await rig([me, node('far', ['10.244.2.0/24'])]);
     expect(applied.at(-1)).toEqual([{ cidr: '10.244.2.0/24' }]);

@@ -20,7 +20,9 @@ import { removeTableScript, renderMasquerade } from './masquerade.ts';
 import { packetMetrics } from './metrics.ts';
 import { lanCandidates, type NetworkPlan, planNetwork } from './planner.ts';
 import { PacketPump } from './pump.ts';
-import type { LanProbePort, MeshRanges, OpenPackets, RoutesPort, TunPort } from './types.ts';
+import type { LanProbePort, MeshRanges, OpenPackets, PodRoute, RoutesPort, TunPort, VxlanPort } from './types.ts';
+import { renderVxlanGuard } from './vxlan-guard.ts';
+import { vxlanMac, vxlanPeers } from './vxlan-peers.ts';
 
 export interface PodNetworkOptions {
   readonly view: CatalogView;
@@ -32,6 +34,8 @@ export interface PodNetworkOptions {
   readonly openPackets: OpenPackets;
   /** TCP ports at which the tunnel of any node listens: connections to them never go through the tunnel. */
   readonly tunnelPorts?: readonly number[];
+  /** Reaches nodes on the same LAN by VXLAN instead of plain routes; needs `nft`. */
+  readonly vxlan?: VxlanPort;
   /** Finds nodes on the same LAN. Without it everything goes through the tunnel. */
   readonly probe?: LanProbePort;
   /** Runs nft scripts: pods then reach the world outside the mesh with the node's address. Without it they need other help. */
@@ -85,6 +89,7 @@ class RoutedPodNetwork implements PodNetwork {
   #plan: NetworkPlan = { own: [], paths: [], skipped: [], rangesOf: new Map() };
   #facts = '';
   #masquerade = '';
+  #vxlanGuard = '';
   #error: string | undefined;
   #settle: Timer | undefined;
   #dirtySince: number | undefined;
@@ -103,7 +108,7 @@ class RoutedPodNetwork implements PodNetwork {
     this.#changes = metrics
       .counter({ name: 'edgemesh_cni_route_changes_total', help: 'Routes and addresses changed in the kernel.' })
       .with();
-    for (const kind of ['lan', 'tunnel'] as const) {
+    for (const kind of ['lan', 'vxlan', 'tunnel'] as const) {
       metrics.observe({ name: `edgemesh_cni_${kind}_routes`, help: `Pod ranges reached by the ${kind} path.` }, () => {
         return this.#plan.paths.filter((path) => path.kind === kind).length;
       });
@@ -187,20 +192,26 @@ class RoutedPodNetwork implements PodNetwork {
   }
 
   async #follow(): Promise<void> {
-    const { view, nodeName, ranges, probe, routes } = this.#options;
+    const { view, nodeName, ranges, probe, routes, vxlan } = this.#options;
     const survey = await routes.survey();
     const { nodes } = view.current;
     probe?.watch(lanCandidates({ nodeName, nodes, ranges, survey }));
     const reachable = (name: string) => probe?.reachable(name) ?? [];
-    this.#plan = planNetwork({ nodeName, nodes, ranges, survey, reachable });
+    const lanMode = vxlan === undefined ? 'host-gw' : 'vxlan';
+    this.#plan = planNetwork({ nodeName, nodes, ranges, survey, reachable, lanMode });
     // Who may send comes first, then who is sent to.
     const gateways = this.#plan.own.map(gatewayText);
     this.#pump.apply(this.#plan, gateways);
     await this.#tellPlugin(this.#plan.own);
-    const wanted = this.#plan.paths.map((path) =>
-      path.kind === 'lan' ? { cidr: path.cidr, gateway: path.gateway } : { cidr: path.cidr },
-    );
-    const changed = await routes.apply(wanted, { gateways });
+    const encapsulated = await this.#followVxlan();
+    const wanted = this.#plan.paths.map((path): PodRoute => {
+      const { cidr, kind } = path;
+      if (kind === 'tunnel') return { cidr };
+      return kind === 'lan'
+        ? { cidr, gateway: path.gateway }
+        : { cidr, gateway: path.gateway, device: vxlan?.name ?? '' };
+    });
+    const changed = encapsulated + (await routes.apply(wanted, { gateways }));
     await this.#followMasquerade();
     if (changed > 0) {
       this.#changes.add(changed);
@@ -208,11 +219,25 @@ class RoutedPodNetwork implements PodNetwork {
     }
   }
 
+  /** Rules before the device: nobody else gets in even for a moment. */
+  async #followVxlan(): Promise<number> {
+    const { vxlan, nft, nodeName } = this.#options;
+    if (vxlan === undefined || nft === undefined) return 0;
+    const peers = vxlanPeers(this.#plan.paths);
+    const { vxlanTable: table } = NETWORK_DEFAULTS;
+    const script = peers.length === 0 ? '' : renderVxlanGuard(table, vxlan, this.#plan);
+    if (script !== '' && script !== this.#vxlanGuard) await nft(script);
+    const changed = await vxlan.apply(vxlanMac(nodeName), peers);
+    if (script === '' && this.#vxlanGuard !== '') await nft(removeTableScript(table));
+    this.#vxlanGuard = script;
+    return changed;
+  }
+
   async #followMasquerade(): Promise<void> {
-    const { nft, ranges, tun } = this.#options;
+    const { nft, ranges, tun, vxlan } = this.#options;
     if (nft === undefined) return;
     const mesh = [...[...this.#plan.rangesOf.values()].flat(), ...ranges.cloudCIDR, ...ranges.edgeCIDR];
-    const links = [CNI_DEFAULTS.bridge, tun.name];
+    const links = [CNI_DEFAULTS.bridge, tun.name, ...(vxlan === undefined ? [] : [vxlan.name])];
     const script = renderMasquerade(NETWORK_DEFAULTS.table, this.#plan.own, mesh, links);
     if (script === this.#masquerade) return;
     await nft(script);
@@ -237,8 +262,10 @@ class RoutedPodNetwork implements PodNetwork {
     for (const timer of [this.#settle, this.#verify, this.#sweep]) timer?.cancel();
     await this.#work;
     this.#pump.close();
-    const { routes, nft } = this.#options;
+    const { routes, nft, vxlan } = this.#options;
     await routes.clear();
+    await vxlan?.clear();
+    if (this.#vxlanGuard !== '') await nft?.(removeTableScript(NETWORK_DEFAULTS.vxlanTable));
     if (this.#masquerade !== '') await nft?.(removeTableScript(NETWORK_DEFAULTS.table));
   }
 }

@@ -2,6 +2,7 @@ import type { NodeInfo } from '@edgemesh/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { lanCandidates, type PlanInput, planNetwork } from './planner.ts';
+import { vxlanMac, vxlanPeers } from './vxlan-peers.ts';
 
 const node = (name: string, podCIDRs: string[], internalIPs: string[] = []): NodeInfo => ({
   name,
@@ -37,6 +38,31 @@ describe('the plan of the pod network', () => {
     expect([...lanCandidates(input([me, far, near]))]).toEqual([
       ['far', ['192.168.1.9']],
       ['near', ['192.168.1.3']],
+    ]);
+  });
+
+  it('encapsulates to nodes of the LAN where that is wanted, both families to the one IPv4 address', () => {
+    const near = node('near', ['10.244.3.0/24', 'fd44:3::/64'], ['192.168.1.3', 'fd00::3']);
+    const far = node('far', ['10.244.2.0/24'], ['192.168.1.9']);
+    const reachable = (name: string) => (name === 'near' ? ['fd00::3', '192.168.1.3'] : []);
+    const { paths } = planNetwork(input([me, near, far], { lanMode: 'vxlan', reachable }));
+    expect(paths).toEqual([
+      { node: 'far', cidr: '10.244.2.0/24', kind: 'tunnel' },
+      { node: 'near', cidr: '10.244.3.0/24', kind: 'vxlan', gateway: '10.244.3.1', remote: '192.168.1.3' },
+      {
+        node: 'near',
+        cidr: 'fd44:3::/64',
+        kind: 'vxlan',
+        gateway: expect.stringMatching(/^fe80::.*ff:fe/),
+        remote: '192.168.1.3',
+      },
+    ]);
+    expect(vxlanPeers(paths)).toEqual([
+      {
+        remote: '192.168.1.3',
+        mac: vxlanMac('near'),
+        gateways: ['10.244.3.1', paths[2] && 'gateway' in paths[2] && paths[2].gateway],
+      },
     ]);
   });
 

@@ -1,11 +1,16 @@
 import { type Cidr, cidrContains, formatCidr, type NodeInfo, parseCidr, parseIp } from '@edgemesh/core';
 import { NETWORK_DEFAULTS } from '../options.ts';
 import type { MeshRanges, RouteSurvey } from './types.ts';
+import { type VxlanPath, vxlanHop } from './vxlan-peers.ts';
 
 /** How packets get to the pods of a node. */
 export type NodePath =
   | { readonly node: string; readonly cidr: string; readonly kind: 'lan'; readonly gateway: string }
+  | VxlanPath
   | { readonly node: string; readonly cidr: string; readonly kind: 'tunnel' };
+
+/** How packets reach nodes of the LAN: by plain routes, or encapsulated where the network takes none from pods. */
+export type LanMode = 'host-gw' | 'vxlan';
 
 /**
  * Why a range is not routed by us.
@@ -36,6 +41,8 @@ export interface PlanInput {
   readonly nodes: ReadonlyMap<string, NodeInfo>;
   readonly ranges: MeshRanges;
   readonly survey: RouteSurvey;
+  /** Default `host-gw`. */
+  readonly lanMode?: LanMode;
   /** Addresses at which a node was proved to be on our LAN. */
   readonly reachable: (nodeName: string) => readonly string[];
 }
@@ -74,14 +81,17 @@ export function planNetwork(input: PlanInput): NetworkPlan {
   return { own: own.map(formatCidr), paths, skipped, rangesOf };
 }
 
-/** A direct route where the node answers on our subnet in the range's address family; the tunnel otherwise. */
-function choosePath({ reachable, survey }: PlanInput, node: string, range: Cidr): NodePath {
+/** The LAN where the node answers on our subnet: in the range's address family, or in IPv4 for VXLAN; the tunnel otherwise. */
+function choosePath({ reachable, survey, lanMode = 'host-gw' }: PlanInput, node: string, range: Cidr): NodePath {
   const cidr = formatCidr(range);
-  const gateway = reachable(node).find((address) => {
+  const length = lanMode === 'vxlan' ? 4 : range.bytes.length;
+  const near = reachable(node).find((address) => {
     const bytes = parseIp(address);
-    return bytes !== undefined && bytes.length === range.bytes.length && isOnLink(survey, bytes);
+    return bytes !== undefined && bytes.length === length && isOnLink(survey, bytes);
   });
-  return gateway === undefined ? { node, cidr, kind: 'tunnel' } : { node, cidr, kind: 'lan', gateway };
+  if (near === undefined) return { node, cidr, kind: 'tunnel' };
+  if (lanMode === 'host-gw') return { node, cidr, kind: 'lan', gateway: near };
+  return { node, cidr, kind: 'vxlan', gateway: vxlanHop(node, range), remote: near };
 }
 
 /** Nodes whose InternalIP is on one of our subnets: candidates for direct routes, to be proved by asking them. */

@@ -11,10 +11,26 @@ export interface TunPort {
   write(frame: Uint8Array): boolean;
 }
 
-/** One route of ours. Without gateway it leads into the TUN device. */
+/** One route of ours. Without gateway it leads into the TUN device; with a device, the gateway is behind that one. */
 export interface PodRoute {
   readonly cidr: string;
   readonly gateway?: string;
+  readonly device?: string;
+}
+
+/** Port: a VXLAN device in the kernel; implemented by @edgemesh/linux. */
+export interface VxlanPort {
+  readonly name: string;
+  /** VNI. */
+  readonly id: number;
+  /** UDP port. */
+  readonly port: number;
+  /** Makes the device have this MAC and exactly these peers. Returns the number of changes. Without peers there is no device. */
+  apply(
+    mac: string,
+    peers: readonly { readonly remote: string; readonly mac: string; readonly gateways: readonly string[] }[],
+  ): Promise<number>;
+  clear(): Promise<void>;
 }
 
 /** What the host's routing looks like apart from us. */

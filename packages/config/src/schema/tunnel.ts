@@ -116,3 +116,9 @@ export const cniSection = section(
   },
   { encapsulateIP: OWN },
 );
+    lanMode: choice(
+      'host-gw',
+      ['host-gw', 'vxlan'],
+      'How packets reach nodes of the same LAN: by plain routes, or by VXLAN where the network drops addresses of pods. The same on every node.',
+    ),
+    vxlanPort: integer(8472, [1, 65_535], 'UDP port of VXLAN; the same on every node.'),

@@ -3,10 +3,11 @@ import { formatCidr, type Logger, messageOf, parseCidr, silentLogger } from '@ed
 import { LinuxError } from '../errors.ts';
 import { createRunner, mustRun, type Runner } from '../exec.ts';
 
-/** A route of the pod network. Without gateway it leads into the TUN device. */
+/** A route of the pod network. Without gateway it leads into the TUN device; with a device, the gateway is behind that one. */
 export interface PodRouteSpec {
   readonly cidr: string;
   readonly gateway?: string;
+  readonly device?: string;
 }
 
 export interface PodRoutesOptions {
@@ -157,16 +158,18 @@ export function routeChanges(
 ): string[] {
   const before = new Map(present.map((route) => [canonical(route.dst ?? ''), route]));
   const lines: string[] = [];
-  for (const { cidr, gateway } of wanted) {
+  const src = source === undefined ? '' : ` src ${source}`;
+  for (const { cidr, gateway, device } of wanted) {
     const old = before.get(cidr);
     before.delete(cidr);
+    // Behind a LAN the kernel picks the device and our address; elsewhere the far side takes only our pod-range address.
+    const isPlain = gateway !== undefined && device === undefined;
     const same =
-      gateway === undefined ? old?.dev === tun && old.prefsrc === source : old?.gateway === gateway && old.dev !== tun;
+      old?.gateway === gateway && (isPlain ? old?.dev !== tun : old?.dev === (device ?? tun) && old.prefsrc === source);
     if (old !== undefined && same) continue;
-    const src = source === undefined ? '' : ` src ${source}`;
-    lines.push(
-      `route replace ${cidr} ${gateway === undefined ? `dev ${tun}${src}` : `via ${gateway}`} proto ${protocol}`,
-    );
+    const via = gateway === undefined ? '' : ` via ${gateway}`;
+    const way = isPlain ? via : `${via} dev ${device ?? tun}${device === undefined ? '' : ' onlink'}${src}`;
+    lines.push(`route replace ${cidr}${way} proto ${protocol}`);
   }
   for (const route of before.values()) lines.push(`route del ${route.dst} proto ${protocol}`);
   return lines;
