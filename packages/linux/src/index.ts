@@ -9,6 +9,12 @@ export {
   type KernelRulesStatus,
 } from './kernel-rules.ts';
 export { ensureLink, type LinkPlan, type LinkReport, removeLink } from './link/link.ts';
+export {
+  monitorNetwork,
+  type NetworkEvent,
+  type NetworkMonitor,
+  type NetworkMonitorOptions,
+} from './monitor/network-monitor.ts';
 export { type FrontendCount, inspectNatChains, type NatChain, readFrontendCounts } from './nft/inspect.ts';
 export type { Skipped, Touched } from './nft/state.ts';
 export { type ApplyReport, createNftTable, type NftTable, type NftTableOptions, removeTable } from './nft/table.ts';

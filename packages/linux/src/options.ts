@@ -38,6 +38,8 @@ export const LINUX_DEFAULTS = {
   routeTable: 9616,
   /** Rule preference: after `main` (32766) and `default` (32767). */
   routePreference: 32_800,
+  /** Pause before `ip monitor` is started again, should it end. */
+  monitorRestartMs: 5_000,
   /** MTU of a TUN device: 1500 less the tunnel's frames and TLS. With segmentation offload it does not limit throughput. */
   tunMtu: 1_400,
   /** Packets of up to 64 KiB that wait in the kernel. The kernel's default of 500 means seconds on a slow link. */

@@ -1,4 +1,11 @@
-export type { ControlPlaneOptions, ManagedControlPlane, PinConflict, RelayEntry } from './control/index.ts';
+export type {
+  ControlPlaneOptions,
+  ManagedControlPlane,
+  NetworkEvents,
+  PinConflict,
+  RelayEntry,
+  WatchNetwork,
+} from './control/index.ts';
 export * from './errors.ts';
 export { createNodeIdentity, loadNodeIdentity, type NodeIdentity } from './identity/index.ts';
 export {

@@ -130,8 +130,12 @@ export interface ControlTunables {
   readonly maxSubscribersPerRecord: number;
   /** The facts of our own record are looked at this often, in milliseconds. */
   readonly addressIntervalMs: number;
-  /** Own interfaces are looked at this often, in milliseconds: connections move within about a second of a change. */
+  /** Own interfaces are looked at this often where nobody tells of changes, in milliseconds: connections move a second later. */
   readonly networkIntervalMs: number;
+  /** The same while the kernel's events come, in milliseconds: for what they might not tell. */
+  readonly watchedNetworkIntervalMs: number;
+  /** Time from an event to the look at the interfaces, in milliseconds: they come in groups. */
+  readonly networkSettleMs: number;
   /** After a change of our own network, relays that do not answer for this long, or four round trips, are lost, in milliseconds. */
   readonly probeTimeoutMs: number;
   /** Node names pinned to keys; further names are used but not pinned. */
@@ -173,6 +177,8 @@ export const controlDefaults: ControlTunables = {
   maxSubscribersPerRecord: 1_024,
   addressIntervalMs: 3_000,
   networkIntervalMs: 1_000,
+  watchedNetworkIntervalMs: 15_000,
+  networkSettleMs: 100,
   probeTimeoutMs: 500,
   maxPins: 20_000,
   maxLanConnections: 64,

@@ -5,6 +5,7 @@ import type { MeshKeys } from '../identity/mesh-secrets.ts';
 import type { NodeIdentity } from '../identity/node-key.ts';
 import type { ControlTunables } from '../options.ts';
 import type { ControlPlane, NodeRecord, SocketAddress } from '../types.ts';
+import type { WatchNetwork } from './network-watch.ts';
 import type { PinConflict } from './state/pins.ts';
 
 /** A relay as the configuration names it. */
@@ -51,6 +52,8 @@ export interface ControlPlaneOptions {
   readonly extraFilteredInterfaces?: readonly string[];
   /** Local port of outbound control connections: `auto` (default) takes a free one, 0 leaves it to the kernel. */
   readonly outboundPort?: number | 'auto';
+  /** The kernel's events about links, addresses and routes; without them the interfaces are read once a second. */
+  readonly watchNetwork?: WatchNetwork;
   readonly tunables?: Partial<ControlTunables>;
   readonly log?: Logger;
   readonly metrics?: Metrics;

@@ -1,5 +1,6 @@
 export type { ControlKeys, ControlPlaneOptions, ManagedControlPlane, RelayEntry } from './control-options.ts';
 export { createControlPlane } from './control-plane.ts';
+export type { NetworkEvents, WatchNetwork } from './network-watch.ts';
 export { isLoopbackHost, isPrivateHost } from './own-addresses.ts';
 export type { PinConflict } from './state/pins.ts';
 export { pickLocalPort } from './transport/local-port.ts';

@@ -1,26 +1,46 @@
 import type { Clock, Timer } from '@edgemesh/core';
 import { type InterfaceAddress, readInterfaces } from './own-addresses.ts';
 
+/** Events of the kernel, while they come. */
+export interface NetworkEvents extends Disposable {
+  /** False while some may be missed. */
+  readonly isWatching: boolean;
+}
+
+/** Starts telling of changes: `default-route` is one by itself, `address` is a reason to look. */
+export type WatchNetwork = (onEvent: (event: 'address' | 'default-route') => void) => NetworkEvents;
+
 export interface NetworkWatchDeps {
   readonly clock: Clock;
-  /** How often the interfaces are looked at, in milliseconds. */
+  /** How often the interfaces are looked at where nobody tells of changes, in milliseconds. */
   readonly intervalMs: number;
+  /** The same while the kernel's events come: for what they might not tell. */
+  readonly watchedIntervalMs: number;
+  /** Time from an event to the look at the interfaces, in milliseconds: they come in groups. */
+  readonly settleMs: number;
+  readonly watch?: WatchNetwork | undefined;
   readonly read?: () => readonly InterfaceAddress[];
 }
 
 /**
- * Tells when an address of this machine comes or goes: a cable, Wi-Fi or 4G, a DHCP lease. An interface without carrier
- * counts as gone. Reading the interfaces takes a tenth of a millisecond, and works everywhere without a netlink socket.
+ * Tells when an address of this machine comes or goes, or its default route: a cable, Wi-Fi or 4G, a DHCP lease. An interface
+ * without carrier counts as gone. Without the kernel's events the interfaces are read now and then, which takes a tenth of a
+ * millisecond and works everywhere.
  */
 export class NetworkWatch implements Disposable {
   readonly #deps: NetworkWatchDeps;
   readonly #listeners = new Set<() => void>();
+  readonly #events: NetworkEvents | undefined;
   #seen: string;
+  /** A change that need not show in the addresses. */
+  #hasRerouted = false;
+  #isSettling = false;
   #timer: Timer | undefined;
 
   constructor(deps: NetworkWatchDeps) {
     this.#deps = deps;
     this.#seen = this.#read();
+    this.#events = deps.watch?.((event) => this.#onEvent(event === 'default-route'));
     this.#schedule();
   }
 
@@ -38,11 +58,26 @@ export class NetworkWatch implements Disposable {
       .join();
   }
 
+  #onEvent(isRoute: boolean): void {
+    this.#hasRerouted ||= isRoute;
+    if (this.#isSettling) return;
+    this.#isSettling = true;
+    this.#lookAfter(this.#deps.settleMs);
+  }
+
   #schedule(): void {
-    this.#timer = this.#deps.clock.after(this.#deps.intervalMs, () => {
+    const { intervalMs, watchedIntervalMs } = this.#deps;
+    this.#lookAfter(this.#events?.isWatching ? watchedIntervalMs : intervalMs);
+  }
+
+  #lookAfter(ms: number): void {
+    this.#timer?.cancel();
+    this.#timer = this.#deps.clock.after(ms, () => {
       const seen = this.#read();
-      const changed = seen !== this.#seen;
+      const changed = seen !== this.#seen || this.#hasRerouted;
       this.#seen = seen;
+      this.#hasRerouted = false;
+      this.#isSettling = false;
       this.#schedule();
       if (changed) for (const listener of [...this.#listeners]) listener();
     });
@@ -50,6 +85,7 @@ export class NetworkWatch implements Disposable {
 
   [Symbol.dispose](): void {
     this.#timer?.cancel();
+    this.#events?.[Symbol.dispose]();
     this.#listeners.clear();
   }
 }

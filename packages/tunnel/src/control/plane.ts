@@ -114,7 +114,12 @@ export class Plane implements ManagedControlPlane {
       // its servers are relays: without one the record could go nowhere, and would lead nowhere
       if (serveRelay || signed.record.relays.length > 0) this.#dht?.publish(signed);
     };
-    this.#network = new NetworkWatch({ clock: parts.clock, intervalMs: parts.tunables.networkIntervalMs });
+    const { networkIntervalMs: intervalMs, watchedNetworkIntervalMs: watchedIntervalMs } = parts.tunables;
+    const network = new NetworkWatch({
+      ...{ clock: parts.clock, intervalMs, watchedIntervalMs, settleMs: parts.tunables.networkSettleMs },
+      watch: options.watchNetwork,
+    });
+    this.#network = parts.stack.use(network);
     const key = options.identity.privateKey;
     const lastSequence = store.ofPeer(this.peerId)?.record.sequence ?? 0;
     this.#own = new OwnRecord({ ...parts, key, facts: () => this.#facts.read(), publish }, lastSequence);
@@ -134,7 +139,6 @@ export class Plane implements ManagedControlPlane {
     metrics.observeSizes({ records: () => store.size, peers: () => this.#greeted.size });
     await this.#own.update();
     this.#own.watch();
-    stack.use(this.#network);
     this.#network.onChange(() => {
       log.info('the network of this machine has changed');
       detach('own record', log, this.#own.update());
