@@ -110,6 +110,7 @@ function startRelay(
           listen: [splitHostPort(config.listen) as { host: string; port: number }], // checked by the schema
           advertise: config.advertiseAddress,
           peers: config.staticPeers,
+          dht: config.dht === 'on',
           mdns: false,
         },
       },

@@ -1,7 +1,7 @@
 import { networkInterfaces } from 'node:os';
 import { CNI_DEFAULTS, NETWORK_DEFAULTS } from '@edgemesh/cni';
 import type { AgentConfig } from '@edgemesh/config';
-import { loadQuietDial, readDefaultGateway } from '@edgemesh/linux';
+import { loadQuietDial, monitorNetwork, readDefaultGateway } from '@edgemesh/linux';
 import { createLocalDialer } from '@edgemesh/proxy-l4';
 import { createTunnel, type InboundHandler, readMeshSecrets, type Tunnel } from '@edgemesh/tunnel';
 import type { AgentContext, AgentModule } from '../context.ts';
@@ -74,6 +74,8 @@ async function startTunnel(context: AgentContext, inbound: InboundHandler): Prom
         peers: tunnel.staticPeers,
         advertise: [...tunnel.advertiseAddress, ...(here?.advertiseAddress ?? [])],
         mdns: tunnel.mdns,
+        dht: tunnel.dht === 'on',
+        watchNetwork: (onEvent) => monitorNetwork({ onEvent }),
         serveRelay: here !== undefined,
         listenInterfaces: tunnel.listenInterfaces,
         extraFilteredInterfaces: [

@@ -5,6 +5,7 @@ import { dnsSection, gatewaySection, proxySection } from './dns-proxy.ts';
 import { kubeApiSection } from './kube-api.ts';
 import {
   cniSection,
+  dhtField,
   pskSection,
   relayLimitsSection,
   rendezvousField,
@@ -41,6 +42,7 @@ export const serverSchema = section(
     psk: pskSection,
     rendezvous: rendezvousField,
     staticPeers: staticPeersField,
+    dht: dhtField,
     relay: relayLimitsSection,
   },
   {

@@ -37,6 +37,12 @@ export const rendezvousField = text(
   anyText,
   'Name of the mesh; nodes with another one are not seen.',
 );
+export const dhtField = choice(
+  'off',
+  ['on', 'off'],
+  'Publish and look up nodes in the DHT of the mesh as well: for relays that do not name each other.',
+);
+
 export const staticPeersField = list(peerAddress, 'Peers to connect to without being told of them.');
 const streams = (value: number, description: string) => integer(value, [1, 10_000_000], description);
 
@@ -68,6 +74,7 @@ export const tunnelSection = section(
     advertiseAddress: list(peerAddress, 'Where others reach this node, besides what it finds out.'),
     relayNodes: objects(relayNode, ['nodeName'], 'Nodes that relay for others.', { apply: 'live' }),
     staticPeers: staticPeersField,
+    dht: dhtField,
     mdns: flag(true, 'Find nodes of the same LAN by multicast.'),
     holePunch: choice('auto', ['auto', 'off'], 'Try to connect directly through NATs.'),
     portMapping: choice(
@@ -109,6 +116,12 @@ export const cniSection = section(
   'Pod network across nodes.',
   {
     enable: flag(false, 'Carry packets between pods of different networks.', { apply: 'process' }),
+    lanMode: choice(
+      'host-gw',
+      ['host-gw', 'vxlan'],
+      'How packets reach nodes of the same LAN: by plain routes, or by VXLAN where the network drops addresses of pods. The same on every node.',
+    ),
+    vxlanPort: integer(8472, [1, 65_535], 'UDP port of VXLAN; the same on every node.'),
     meshCIDRConfig: section('Which pod addresses are where.', {
       cloudCIDR: list(cidr, 'Pod ranges of cloud nodes.'),
       edgeCIDR: list(cidr, 'Pod ranges of edge nodes.'),
@@ -116,9 +129,3 @@ export const cniSection = section(
   },
   { encapsulateIP: OWN },
 );
-    lanMode: choice(
-      'host-gw',
-      ['host-gw', 'vxlan'],
-      'How packets reach nodes of the same LAN: by plain routes, or by VXLAN where the network drops addresses of pods. The same on every node.',
-    ),
-    vxlanPort: integer(8472, [1, 65_535], 'UDP port of VXLAN; the same on every node.'),
