@@ -2,6 +2,7 @@ export * from './background.ts';
 export * from './balancer.ts';
 export * from './catalog.ts';
 export * from './clock.ts';
+export * from './deadlines.ts';
 export * from './dialer.ts';
 export * from './endpoint.ts';
 export * from './errors.ts';

@@ -1,5 +1,5 @@
 import { Socket, type TcpNetConnectOpts } from 'node:net';
-import { type Clock, type Dialer, MeshError, systemClock } from '@edgemesh/core';
+import { type Clock, Deadlines, type Dialer, MeshError, systemClock } from '@edgemesh/core';
 import { PROXY_DEFAULTS } from './options.ts';
 import { socketByteStream } from './socket-stream.ts';
 import { openUdpChannel } from './udp-channel.ts';
@@ -23,7 +23,7 @@ export interface LocalDialer extends Dialer {
 
 /** Makes a {@link Dialer} that ignores node names and lets the kernel find the way. Holds nothing but its open sockets. */
 export function createLocalDialer(options: LocalDialerOptions = {}): LocalDialer {
-  const clock = options.clock ?? systemClock;
+  const deadlines = new Deadlines(options.clock ?? systemClock);
   const keepAliveMs = options.keepAliveMs ?? PROXY_DEFAULTS.keepAliveMs;
   let openStreams = 0;
   let openChannels = 0;
@@ -49,12 +49,12 @@ export function createLocalDialer(options: LocalDialerOptions = {}): LocalDialer
       });
       const stream = socketByteStream(socket, 'dialing');
       const timeoutMs = dialOptions?.timeoutMs ?? options.connectTimeoutMs ?? PROXY_DEFAULTS.connectTimeoutMs;
-      const where = `${target.address} port ${target.port}`;
-      const timer = clock.after(timeoutMs, () => {
+      const timer = deadlines.after(timeoutMs, () => {
+        const where = `${target.address} port ${target.port}`;
         stream.reset(new MeshError('timeout', `no connection to ${where} in ${timeoutMs} ms`, { retryable: true }));
       });
-      if (connecting) socket.once('connect', () => timer.cancel());
-      socket.once('close', () => {
+      if (connecting) socket.on('connect', () => timer.cancel());
+      socket.on('close', () => {
         openStreams--;
         timer.cancel();
       });

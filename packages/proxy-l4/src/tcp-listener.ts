@@ -2,6 +2,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { type Clock, type Logger, MeshError, messageOf } from '@edgemesh/core';
 import type { ConnectionBudget } from './connection-budget.ts';
 import { listenError } from './errors.ts';
+import { IdleWatch, type Watched } from './idle-watch.ts';
 import type { ProxyMetrics } from './metrics.ts';
 import { PROXY_DEFAULTS } from './options.ts';
 import { abort } from './socket-stream.ts';
@@ -20,6 +21,10 @@ export interface TcpListenerOptions {
   readonly backlog?: number;
   readonly keepAliveMs?: number;
   readonly drainMs?: number;
+  /** Milliseconds without a byte either way before a connection is reset. Default 0: never. */
+  readonly idleMs?: number;
+  /** The same once one side has ended: a peer that dies then is not noticed otherwise. Default 3,600,000. */
+  readonly halfClosedIdleMs?: number;
 }
 
 /** What a TCP listener works with. */
@@ -28,8 +33,11 @@ export interface TcpListenerDeps {
   readonly metrics: ProxyMetrics;
   readonly log: Logger;
   readonly clock: Clock;
-  /** Takes an accepted connection. `stop` must abort it; it is called when draining takes too long. */
-  handle(socket: Socket, client: ClientAddress): (error: MeshError) => void;
+  /**
+   * Takes an accepted connection. The returned function must abort it; it is called when draining takes too long. To limit its
+   * idleness set `watched.expired`.
+   */
+  handle(socket: Socket, client: ClientAddress, watched: Watched): (error: MeshError) => void;
 }
 
 /** An open listener that accounts for every connection it has accepted. */
@@ -44,7 +52,14 @@ export interface TcpListener extends AsyncDisposable {
 /** Listens and hands out accepted sockets within the budget; what exceeds it is reset at once. Rejects with ProxyError. */
 export async function createTcpListener(options: TcpListenerOptions, deps: TcpListenerDeps): Promise<TcpListener> {
   const { budget, metrics, log } = deps;
-  const keepAliveMs = options.keepAliveMs ?? PROXY_DEFAULTS.keepAliveMs;
+  const watch = new IdleWatch(
+    {
+      idleMs: options.idleMs ?? PROXY_DEFAULTS.tcpIdleMs,
+      halfClosedIdleMs: options.halfClosedIdleMs ?? PROXY_DEFAULTS.halfClosedIdleMs,
+      keepAliveMs: options.keepAliveMs ?? PROXY_DEFAULTS.keepAliveMs,
+    },
+    deps.clock,
+  );
   const connections = new Map<Socket, (error: MeshError) => void>();
   let onEmpty: (() => void) | undefined;
 
@@ -59,20 +74,20 @@ export async function createTcpListener(options: TcpListenerOptions, deps: TcpLi
     }
     metrics.activeConnections.add(1);
     connections.set(socket, (error) => stop(error));
-    socket.once('close', () => {
+    const watched = watch.add(socket);
+    socket.on('close', () => {
       connections.delete(socket);
+      watch.remove(watched);
       budget.release(client.address);
       metrics.activeConnections.add(-1);
       if (connections.size === 0) onEmpty?.();
     });
-    const stop = deps.handle(socket, client);
+    const stop = deps.handle(socket, client, watched);
   };
 
   const server = createServer({
     allowHalfOpen: true,
     highWaterMark: PROXY_DEFAULTS.socketBufferedBytes,
-    keepAlive: keepAliveMs > 0,
-    keepAliveInitialDelay: keepAliveMs,
   });
   server.on('connection', accept);
   await listening(server, options);

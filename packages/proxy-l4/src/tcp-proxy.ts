@@ -12,19 +12,14 @@ import {
 } from '@edgemesh/core';
 import { type ConnectionBudget, type ConnectionBudgetOptions, createConnectionBudget } from './connection-budget.ts';
 import { type DialUpstreamOptions, dialUpstream } from './dial-upstream.ts';
+import type { Watched } from './idle-watch.ts';
 import { createProxyMetrics, type ProxyMetrics } from './metrics.ts';
-import { PROXY_DEFAULTS } from './options.ts';
 import { abort, socketByteStream } from './socket-stream.ts';
 import { createTcpListener, type TcpListener, type TcpListenerOptions } from './tcp-listener.ts';
 import type { ClientAddress, Upstream } from './upstream.ts';
 
 /** Where a TCP proxy listens, how it dials, and its limits. */
-export interface TcpProxyOptions extends TcpListenerOptions, DialUpstreamOptions, ConnectionBudgetOptions {
-  /** Milliseconds without a byte either way before a connection is reset. Default 0: never. */
-  readonly idleMs?: number;
-  /** The same once one side has ended: a peer that dies then is not noticed otherwise. Default 3,600,000. */
-  readonly halfClosedIdleMs?: number;
-}
+export interface TcpProxyOptions extends TcpListenerOptions, DialUpstreamOptions, ConnectionBudgetOptions {}
 
 /** A connection that waits to be routed. The socket serves to find its original destination; it must not be read. */
 export interface TcpConnection {
@@ -52,36 +47,28 @@ export interface TcpProxyDeps {
 /** A listener that forwards each connection to an endpoint. Disposing stops it, drains, then resets what is left. */
 export type TcpProxy = TcpListener;
 
-/** Traffic either way passes through the client's socket, so its own timer sees all of it. */
-function limitIdleness(socket: Socket, options: TcpProxyOptions, expired: () => void): void {
-  const idleMs = options.idleMs ?? PROXY_DEFAULTS.tcpIdleMs;
-  const halfClosedMs = options.halfClosedIdleMs ?? PROXY_DEFAULTS.halfClosedIdleMs;
-  socket.on('timeout', expired);
-  if (idleMs > 0) socket.setTimeout(idleMs);
-  const arm = () => socket.setTimeout(idleMs > 0 ? Math.min(idleMs, halfClosedMs) : halfClosedMs);
-  if (halfClosedMs === 0) return;
-  socket.once('end', arm);
-  socket.once('finish', arm);
+/** What all connections of a proxy share. */
+interface Shared {
+  readonly options: TcpProxyOptions;
+  readonly deps: Required<Omit<TcpProxyDeps, 'budget' | 'metrics' | 'takeOver'>> &
+    Pick<TcpProxyDeps, 'takeOver'> & { readonly metrics: ProxyMetrics };
 }
 
 /** Forwards one accepted connection. Returns what aborts it. */
-function forward(
-  { socket, client }: TcpConnection,
-  options: TcpProxyOptions,
-  deps: Required<Omit<TcpProxyDeps, 'budget' | 'metrics' | 'takeOver'>> & Pick<TcpProxyDeps, 'takeOver'>,
-  metrics: ProxyMetrics,
-): (error: MeshError) => void {
-  const taken = deps.takeOver?.({ socket, client });
+function forward(connection: TcpConnection, watched: Watched, { options, deps }: Shared): (error: MeshError) => void {
+  const { socket, client } = connection;
+  const { metrics } = deps;
+  const taken = deps.takeOver?.(connection);
   if (taken !== undefined) return taken;
-  const upstream = deps.route({ socket, client });
+  const upstream = deps.route(connection);
   if (upstream === undefined) {
     metrics.rejected('no-route');
     abort(socket);
     return () => abort(socket);
   }
   const near = socketByteStream(socket, 'connected');
-  const far = dialUpstream(upstream, { sourceIp: client.address }, { ...deps, metrics }, options);
-  limitIdleness(socket, options, () => near.reset(new MeshError('timeout', 'idle for too long')));
+  const far = dialUpstream(upstream, { sourceIp: client.address }, deps, options);
+  watched.expired = () => near.reset(new MeshError('timeout', 'idle for too long'));
   splice(near, far, ({ bytesAtoB, bytesBtoA, error, failed }) => {
     metrics.bytesToEndpoint.add(bytesAtoB);
     metrics.bytesToClient.add(bytesBtoA);
@@ -104,12 +91,13 @@ function forward(
  */
 export function createTcpProxy(options: TcpProxyOptions, deps: TcpProxyDeps): Promise<TcpProxy> {
   const metrics = createProxyMetrics(deps.metrics ?? noMetrics);
-  const complete = { clock: systemClock, log: silentLogger, ...deps };
+  const { clock = systemClock, log = silentLogger } = deps;
+  const shared = { options, deps: { ...deps, clock, log, metrics } };
   return createTcpListener(options, {
     budget: deps.budget ?? createConnectionBudget(options),
     metrics,
-    log: complete.log,
-    clock: complete.clock,
-    handle: (socket, client) => forward({ socket, client }, options, complete, metrics),
+    log,
+    clock,
+    handle: (socket, client, watched) => forward({ socket, client }, watched, shared),
   });
 }

@@ -1,4 +1,4 @@
-import { type ByteStream, type Clock, type Datagrams, type DialOptions, MeshError } from '@edgemesh/core';
+import { type ByteStream, type Clock, type Datagrams, Deadlines, type DialOptions, MeshError } from '@edgemesh/core';
 import type { InboundHandler } from '../types.ts';
 import { BatchWriter } from './batch.ts';
 import type { ChannelHost } from './channel.ts';
@@ -68,6 +68,7 @@ export class Mux implements ChannelHost {
   private readonly channels = new Map<number, Channel>();
   private readonly scheduler = new Scheduler();
   private readonly openRate: RateLimit;
+  private readonly deadlines: Deadlines;
   private readonly line: OpenLine;
   private admitting = false;
   private resets: { id: number; payload: Uint8Array }[] = [];
@@ -83,6 +84,7 @@ export class Mux implements ChannelHost {
     const { options } = host.accounts;
     this.windowBudget = { spareBytes: options.maxSessionWindowBytes, maxWindowBytes: options.maxStreamWindowBytes };
     this.openRate = new RateLimit(options.maxOpensPerSecond, host.clock);
+    this.deadlines = new Deadlines(host.clock);
     this.nextId = host.idParity === 1 ? 1 : 2;
     this.line = new OpenLine({
       clock: host.clock,
@@ -267,6 +269,7 @@ export class Mux implements ChannelHost {
   close(code: MeshError['code'], message: string): void {
     for (const channel of [...this.channels.values()])
       channel.fail(new MeshError(code, message, { retryable: channel.isUnsent }));
+    this.deadlines.stop();
     this.scheduler.clear();
     this.resets = [];
     this.waiting = [];

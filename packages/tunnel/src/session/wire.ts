@@ -36,6 +36,8 @@ export const MAX_CONTROL_BYTES = 4096;
 export const MAX_REPLAY_BYTES = 65_536;
 /** Reason texts are cut to this many bytes. */
 export const MAX_REASON_BYTES = 512;
+/** Addresses of clients are cut to this many bytes. */
+const MAX_CLIENT_BYTES = 255;
 const MAX_UINT32 = 0xffff_ffff;
 
 export const FRAME = {
@@ -131,17 +133,17 @@ export interface OpenFrame {
 
 /** `kind(8) port(16) addressLength(8) address clientLength(8) client` */
 export function encodeOpen(open: OpenFrame): Buffer {
-  const address = Buffer.from(open.address);
-  const client = Buffer.from(open.clientAddress).subarray(0, 255);
-  if (address.length > 255) throw new MeshError('unreachable', `address of ${address.length} bytes is too long`);
-  const payload = Buffer.allocUnsafe(5 + address.length + client.length);
+  // UTF-8 takes at most three bytes for each unit of a string.
+  const payload = Buffer.allocUnsafe(5 + 3 * open.address.length + MAX_CLIENT_BYTES);
   payload[0] = KINDS.indexOf(open.kind);
-  payload.writeUInt16BE(open.port, 1);
-  payload[3] = address.length;
-  address.copy(payload, 4);
-  payload[4 + address.length] = client.length;
-  client.copy(payload, 5 + address.length);
-  return payload;
+  payload[1] = open.port >>> 8;
+  payload[2] = open.port;
+  const addressBytes = payload.write(open.address, 4);
+  if (addressBytes > 255) throw new MeshError('unreachable', `address of ${addressBytes} bytes is too long`);
+  payload[3] = addressBytes;
+  const clientBytes = payload.write(open.clientAddress, 5 + addressBytes, MAX_CLIENT_BYTES);
+  payload[4 + addressBytes] = clientBytes;
+  return payload.subarray(0, 5 + addressBytes + clientBytes);
 }
 
 export function decodeOpen(payload: Buffer): OpenFrame {
