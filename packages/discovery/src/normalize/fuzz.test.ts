@@ -42,7 +42,12 @@ const spec = fc.oneof(
     'loadBalancerSourceRanges',
     'selector',
   ]),
-  fc.record({ ports: fc.array(port, { maxLength: 4 }), podCIDRs: fc.array(junk), containers: fc.array(junk) }),
+  fc.record({
+    ports: fc.array(port, { maxLength: 4 }),
+    podCIDRs: fc.array(junk),
+    containers: fc.array(junk),
+    initContainers: fc.array(fc.oneof(junk, fc.record({ restartPolicy: fc.constant('Always'), ports: junk }))),
+  }),
 );
 const metadata = fc.oneof(
   junk,

@@ -1,12 +1,27 @@
 import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { silentLogger, systemClock } from '@edgemesh/core';
+import { ipVersion, silentLogger, systemClock } from '@edgemesh/core';
 import { createRecordingLogger } from '@edgemesh/testkit';
+import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { followResolvConf, parseResolvConf } from './resolv-conf.ts';
 
 describe('parseResolvConf', () => {
+  it('takes any text: what it calls a nameserver is an address, each once', () => {
+    const word = fc.oneof(
+      fc.string(),
+      fc.constantFrom('nameserver', 'search', '10.0.0.1', 'fe80::1%eth0', '#', '\n', ' '),
+    );
+    fc.assert(
+      fc.property(fc.array(word, { maxLength: 30 }), (words) => {
+        const { nameservers } = parseResolvConf(words.join(' '));
+        for (const each of nameservers) expect(ipVersion(each.replace(/%.*$/, ''))).not.toBe(0);
+        expect(new Set(nameservers).size).toBe(nameservers.length);
+      }),
+    );
+  });
+
   it('takes nameservers once, in order, and the last search list', () => {
     const text = [
       '# comment',

@@ -1,4 +1,5 @@
-import { systemClock } from '@edgemesh/core';
+import { type ByteSink, type ByteStream, type Dialer, systemClock } from '@edgemesh/core';
+import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createLocalDialer } from '../local-dialer.ts';
 import { startTcpServer } from '../testing/servers.ts';
@@ -18,6 +19,37 @@ const check = (port: number, kind: 'tcp' | 'http', more: { timeoutMs?: number; s
     { kind, path: '/healthz', timeoutMs: more.timeoutMs ?? 2_000, host: 'web.default' },
     { dialer, clock: systemClock, signal: more.signal ?? never },
   );
+
+const httpCheck = { kind: 'http', path: '/', timeoutMs: 2_000, host: 'web.default' } as const;
+
+/** A dialer to an endpoint that answers everybody with these pieces and ends. */
+function answering(pieces: readonly Buffer[]): Dialer {
+  const dial = (): ByteStream => {
+    let sink: ByteSink | undefined;
+    let closed = false;
+    const reset = () => {
+      if (closed) return;
+      closed = true;
+      sink?.closed();
+    };
+    return {
+      attach(given) {
+        sink = given;
+        queueMicrotask(() => {
+          sink?.opened?.();
+          for (const piece of pieces) if (!closed) sink?.data(piece);
+          if (!closed) sink?.ended();
+        });
+      },
+      write: () => true,
+      end: reset,
+      reset,
+      pause: () => undefined,
+      resume: () => undefined,
+    };
+  };
+  return { dial, openDatagrams: () => undefined as never };
+}
 
 describe('probe', () => {
   afterEach(() => Promise.all(servers.splice(0).map((server) => server.dispose())));
@@ -61,6 +93,22 @@ describe('probe', () => {
     });
     expect(await check(server.port, 'http')).toEqual(expected);
     expect(request).toMatch(/^GET \/healthz HTTP\/1\.1\r\nHost: web\.default\r\n.*\r\n\r\n$/s);
+  });
+
+  it('takes any bytes for an answer, in any pieces, and passes only what starts as good HTTP', async () => {
+    const bytes = fc.uint8Array({ maxLength: 60 }).map((array) => Buffer.from(array));
+    const text = fc.constantFrom('HTTP/1.1 200 OK\r\n', 'HTTP/1.1 500\r\n', 'HTTP/1.1 2', '\r\n').map(Buffer.from);
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.oneof(bytes, text), { maxLength: 6 }), async (pieces) => {
+        const answer = Buffer.concat(pieces).toString('latin1');
+        const { ok } = await probe({ address: 'any', port: 1 }, httpCheck, {
+          dialer: answering(pieces),
+          clock: systemClock,
+          signal: never,
+        });
+        expect(ok).toBe(/^HTTP\/1\.[01] [23]\d\d(?:[ \r][^\n]*)?\n/.test(answer));
+      }),
+    );
   });
 
   it('fails when the answer takes too long, and when it is aborted', async () => {
