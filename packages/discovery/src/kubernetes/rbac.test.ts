@@ -94,6 +94,7 @@ describe('the roles of the manifests', () => {
       ['gateway.networking.k8s.io/v1alpha2', 'TLSRoute'],
       ['gateway.networking.k8s.io/v1alpha2', 'TCPRoute'],
       ['gateway.networking.k8s.io/v1alpha2', 'UDPRoute'],
+      ['gateway.networking.k8s.io/v1', 'BackendTLSPolicy'],
       ['networking.k8s.io/v1', 'Ingress'],
     ] as const;
     for (const [version, kind] of written) api.apply(object(version, kind, 'x'));
@@ -136,7 +137,7 @@ describe('the roles of the manifests', () => {
       .poll(() => api.requests.filter(({ path, status }) => path.endsWith('/status') && status === 200).length, {
         timeout: 5_000,
       })
-      .toBe(8);
+      .toBe(9);
     await writer[Symbol.asyncDispose]();
     expect(api.list('Lease')).toEqual([]);
     expect(refusals(api)).toEqual([]);

@@ -2,18 +2,16 @@ import type { Service, ServicePort } from '@edgemesh/core';
 import { serviceId } from '@edgemesh/core';
 import type { ClusterRef } from '@edgemesh/proxy-http';
 import { clusterOf, l4TargetOf } from '../common/cluster.ts';
-import type { CompileContext } from '../common/context.ts';
 import { upstreamTls } from '../common/destination-rule.ts';
 import type { L4Backend, L4Target } from '../model.ts';
 import type { Field } from '../read/field.ts';
-import { backendTls } from './backend-tls.ts';
+import { backendTls, type PolicyWork } from './backend-tls.ts';
 import { isGranted } from './grants.ts';
 import { GATEWAY_GROUP, type RouteKind } from './listener.ts';
 import type { Verdict } from './status.ts';
 
 /** Whose references are read. */
-export interface BackendWork {
-  readonly context: CompileContext;
+export interface BackendWork extends PolicyWork {
   readonly namespace: string;
   readonly kind: RouteKind;
   /** ResolvedRefs. */
@@ -24,7 +22,7 @@ export interface BackendWork {
 export function readCluster(ref: Field, work: BackendWork): ClusterRef | undefined {
   const found = readService(ref, 'TCP', work);
   if (found === undefined) return undefined;
-  const tls = backendTls(found.service, found.port, work.context) ?? upstreamTls(found, work.context);
+  const tls = backendTls(found.service, found.port, work) ?? upstreamTls(found, work.context);
   if (tls === 'refused') return undefined;
   return clusterOf({ ...found, ...(tls && { tls }), ...(work.kind === 'GRPCRoute' && { protocol: 'h2' as const }) });
 }

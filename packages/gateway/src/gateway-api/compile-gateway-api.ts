@@ -9,9 +9,10 @@ import { gatewayStatus, readGateway } from './gateway.ts';
 import { readRules } from './http-rules.ts';
 import { GATEWAY_GROUP, type Listener, type RouteKind } from './listener.ts';
 import { placeListeners } from './place-listeners.ts';
+import { createPolicyUses } from './policy-uses.ts';
 import type { RankedRoute } from './precedence.ts';
 import type { RouteWork } from './route-work.ts';
-import { condition, statusOf, Verdict } from './status.ts';
+import { condition, ownsEntry, statusOf, Verdict } from './status.ts';
 
 /** Controller of GatewayClasses, where the options name no other. */
 export const CONTROLLER_NAME = 'edgemesh.kubeedge.io/gateway';
@@ -28,7 +29,8 @@ export function compileGatewayApi(context: CompileContext, drafts: PortDrafts): 
     .filter((gateway) => classNames.has(specOf(gateway, context.conditions).get('gatewayClassName').text() ?? ''))
     .map((gateway) => readGateway(gateway, context));
   const listeners = gateways.flatMap((gateway) => gateway.listeners);
-  const work: RouteWork = { context, controller, http: new Map(), l4: new Map() };
+  const policies = createPolicyUses();
+  const work: RouteWork = { context, controller, policies, http: new Map(), l4: new Map() };
   const routes = ROUTE_KINDS.flatMap((kind) =>
     objectsOf(context, kind).flatMap((route) => readRoute(route, kind, listeners, work)),
   );
@@ -37,6 +39,7 @@ export function compileGatewayApi(context: CompileContext, drafts: PortDrafts): 
     ...classes.map((object) => statusOf(object, { conditions: [condition(object, 'Accepted', true, 'Accepted')] })),
     ...gateways.map((gateway) => gatewayStatus(gateway)),
     ...routes,
+    ...policies.statuses(objectsOf(context, 'BackendTLSPolicy'), controller),
   ];
 }
 
@@ -52,10 +55,13 @@ function readRoute(
 ): ObjectStatus[] {
   const spec = specOf(route, work.context.conditions);
   const attachments = attach(route, kind, spec, listeners, work.context);
-  if (attachments.length === 0) return hasOurParents(route, work.controller) ? [statusOf(route, { parents: [] })] : [];
+  if (attachments.length === 0)
+    return ownsEntry(route, 'parents', work.controller) ? [statusOf(route, { parents: [] })] : [];
   spec.only(['parentRefs', 'hostnames', 'rules', 'useDefaultGateways']);
   const resolved = new Verdict();
-  const backendWork: BackendWork = { context: work.context, namespace: namespaceOf(route), kind, resolved };
+  const { context, policies } = work;
+  const gateways = new Set(attachments.flatMap(({ places }) => places.map(({ listener }) => listener.gateway)));
+  const backendWork: BackendWork = { context, policies, gateways, namespace: namespaceOf(route), kind, resolved };
   const unsupported = (reason: string) => {
     for (const { accepted } of attachments) accepted.fail('UnsupportedValue', reason);
   };
@@ -68,12 +74,6 @@ function readRoute(
     conditions: [accepted.as(route, 'Accepted'), resolved.as(route, 'ResolvedRefs')],
   }));
   return [statusOf(route, { parents })];
-}
-
-/** Whether its status still speaks of a Gateway of ours. */
-function hasOurParents({ status }: KubeObject, controller: string): boolean {
-  const { parents } = (status ?? {}) as { readonly parents?: unknown };
-  return Array.isArray(parents) && parents.some((parent) => parent?.controllerName === controller);
 }
 
 function addHttp(rules: readonly RankedRoute[], attachments: readonly Attachment[], { http }: RouteWork): void {

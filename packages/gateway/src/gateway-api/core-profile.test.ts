@@ -267,6 +267,80 @@ describe('GatewayInvalidParametersRef', () => {
   });
 });
 
+describe('BackendTLSPolicyInvalidCACertificateRef, BackendTLSPolicyInvalidKind, BackendTLSPolicyConflictResolution, BackendTLSPolicyObservedGenerationBump', () => {
+  const ca = {
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: 'ca', namespace: INFRA },
+    data: { 'ca.crt': 'pem' },
+  };
+  const policy = (
+    name: string,
+    created: number,
+    ref: object = { kind: 'ConfigMap', name: 'ca' },
+    more: object = {},
+  ) => ({
+    apiVersion: V1,
+    kind: 'BackendTLSPolicy',
+    metadata: { name, namespace: INFRA, generation: 4, creationTimestamp: new Date(created * 1000).toISOString() },
+    spec: {
+      targetRefs: [{ group: '', kind: 'Service', name: 'v1' }],
+      validation: { hostname: 'v1.example', caCertificateRefs: [{ group: '', ...ref }] },
+    },
+    ...more,
+  });
+  const ancestorsOf = (name: string, ...objects: readonly unknown[]) =>
+    (
+      compile(gateway([listener('http')]), route('a'), ca, ...objects).of('BackendTLSPolicy', name) as unknown as
+        | { ancestors: readonly { ancestorRef: object; controllerName: string; conditions: readonly Condition[] }[] }
+        | undefined
+    )?.ancestors;
+
+  it('names the Gateways whose routes lead to its target', () => {
+    expect(ancestorsOf('p', policy('p', 1))).toEqual([
+      {
+        ancestorRef: { group: 'gateway.networking.k8s.io', kind: 'Gateway', namespace: INFRA, name: 'gw' },
+        controllerName: CONTROLLER,
+        conditions: [
+          { type: 'Accepted', status: 'True', reason: 'Accepted', message: '', observedGeneration: 4 },
+          { type: 'ResolvedRefs', status: 'True', reason: 'ResolvedRefs', message: '', observedGeneration: 4 },
+        ],
+      },
+    ]);
+  });
+
+  it.each<[string, object, string, string]>([
+    [
+      'a missing ConfigMap',
+      { kind: 'ConfigMap', name: 'none' },
+      'False NoValidCACertificate',
+      'False InvalidCACertificateRef',
+    ],
+    ['another kind', { kind: 'Secret', name: 'ca' }, 'False NoValidCACertificate', 'False InvalidKind'],
+  ])('says of %s what is wrong', (_, ref, accepted, resolved) => {
+    expect(brief(ancestorsOf('p', policy('p', 1, ref))?.[0]?.conditions)).toEqual({
+      Accepted: accepted,
+      ResolvedRefs: resolved,
+    });
+  });
+
+  it('tells the younger of two that it has no effect', () => {
+    const two = [policy('young', 2), policy('old', 1)];
+    expect(brief(ancestorsOf('old', ...two)?.[0]?.conditions).Accepted).toBe('True Accepted');
+    expect(brief(ancestorsOf('young', ...two)?.[0]?.conditions).Accepted).toBe('False Conflicted');
+  });
+
+  it('has no ancestor where no route leads to its target, and loses those it had', () => {
+    const elsewhere = (status: object) =>
+      policy('p', 1, undefined, {
+        spec: { targetRefs: [{ group: '', kind: 'Service', name: 'v9' }], validation: {} },
+        ...status,
+      });
+    expect(ancestorsOf('p', elsewhere({}))).toBeUndefined();
+    expect(ancestorsOf('p', elsewhere({ status: { ancestors: [{ controllerName: CONTROLLER }] } }))).toEqual([]);
+  });
+});
+
 describe('TLSRouteInvalidReferenceGrant, TLSRouteInvalidBackendRefNonexistent, TLSRouteInvalidBackendRefUnknownKind', () => {
   it.each<[object, string]>([
     [{ name: 'web', namespace: 'backend', port: 8080 }, 'False RefNotPermitted'],

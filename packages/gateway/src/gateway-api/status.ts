@@ -58,3 +58,9 @@ export function statusOf(object: KubeObject, status: Readonly<Record<string, unk
     status,
   };
 }
+
+/** Whether the status of an object has entries of ours, in `parents` or `ancestors`. */
+export function ownsEntry({ status }: KubeObject, list: 'parents' | 'ancestors', controllerName: string): boolean {
+  const entries = (status as Readonly<Record<string, unknown>> | null | undefined)?.[list];
+  return Array.isArray(entries) && entries.some((entry) => entry?.controllerName === controllerName);
+}

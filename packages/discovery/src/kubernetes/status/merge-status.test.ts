@@ -75,6 +75,20 @@ describe('a merged status', () => {
     });
   });
 
+  it('treats ancestors of policies as parents of routes', () => {
+    const ancestor = (name: string, controllerName: string, more: object = {}) => ({
+      ancestorRef: { name },
+      controllerName,
+      conditions: [condition('Accepted', 'True', more)],
+    });
+    const theirs = ancestor('gw', 'other', { lastTransitionTime: OLD });
+    const current = { ancestors: [ancestor('gone', OURS), theirs, ancestor('gw', OURS, { lastTransitionTime: OLD })] };
+    expect(mergeStatus(current, { ancestors: [ancestor('gw', OURS)] }, options)).toEqual({
+      ancestors: [theirs, ancestor('gw', OURS, { lastTransitionTime: OLD })],
+    });
+    expect(mergeStatus(current, { ancestors: [] }, options)).toEqual({ ancestors: [theirs] });
+  });
+
   it('has exactly the listeners that are wanted', () => {
     const listener = (name: string, time?: string) => ({
       name,

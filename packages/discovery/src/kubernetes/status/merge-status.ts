@@ -21,7 +21,8 @@ export function mergeStatus(current: unknown, wanted: Fields, options: MergeOpti
   for (const [field, value] of Object.entries(wanted)) {
     if (field === 'conditions') merged[field] = mergeConditions(now[field], listOf(value), options.now, true);
     else if (field === 'listeners') merged[field] = mergeListeners(now[field], listOf(value), options.now);
-    else if (field === 'parents') merged[field] = mergeParents(now[field], listOf(value), options);
+    else if (field === 'parents') merged[field] = mergeOwn(now[field], listOf(value), 'parentRef', options);
+    else if (field === 'ancestors') merged[field] = mergeOwn(now[field], listOf(value), 'ancestorRef', options);
     else merged[field] = value;
   }
   return merged;
@@ -50,7 +51,13 @@ function mergeListeners(current: unknown, wanted: readonly unknown[], now: strin
   }));
 }
 
-function mergeParents(current: unknown, wanted: readonly unknown[], options: MergeOptions): unknown[] {
+/** Entries by controller and by the object that they refer to: parents of routes, ancestors of policies. */
+function mergeOwn(
+  current: unknown,
+  wanted: readonly unknown[],
+  refField: 'parentRef' | 'ancestorRef',
+  options: MergeOptions,
+): unknown[] {
   const left = wanted.filter(isFields);
   const merged: unknown[] = [];
   for (const entry of listOf(current)) {
@@ -59,21 +66,21 @@ function mergeParents(current: unknown, wanted: readonly unknown[], options: Mer
       merged.push(entry);
       continue;
     }
-    const at = left.findIndex(({ parentRef }) => sameParent(parentRef, before.parentRef, options.namespace));
-    const [parent] = at < 0 ? [] : left.splice(at, 1);
-    if (parent === undefined) continue;
-    const conditions = mergeConditions(before.conditions, listOf(parent.conditions), options.now, false);
+    const at = left.findIndex((candidate) => sameRef(candidate[refField], before[refField], options.namespace));
+    const [found] = at < 0 ? [] : left.splice(at, 1);
+    if (found === undefined) continue;
+    const conditions = mergeConditions(before.conditions, listOf(found.conditions), options.now, false);
     // the server fills in defaults of the reference: its spelling stays
-    merged.push({ ...parent, parentRef: before.parentRef, conditions });
+    merged.push({ ...found, [refField]: before[refField], conditions });
   }
-  const added = left.map((parent) => ({
-    ...parent,
-    conditions: mergeConditions(undefined, listOf(parent.conditions), options.now, false),
+  const added = left.map((entry) => ({
+    ...entry,
+    conditions: mergeConditions(undefined, listOf(entry.conditions), options.now, false),
   }));
   return [...merged, ...added];
 }
 
-function sameParent(a: unknown, b: unknown, namespace: string | undefined): boolean {
+function sameRef(a: unknown, b: unknown, namespace: string | undefined): boolean {
   const [one, other] = [fieldsOf(a), fieldsOf(b)];
   const same = (field: string, byDefault?: string) => (one[field] ?? byDefault) === (other[field] ?? byDefault);
   return (
