@@ -60,8 +60,12 @@ export const MANIFEST_MAX_DEPTH = 16;
 export const MANIFEST_MAX_WATCHED_FOLDERS = 256;
 /** Periodic scan in milliseconds, for file systems without notification (NFS, some FUSE). */
 export const DEFAULT_MANIFEST_RESCAN_MS = 30_000;
-/** Milliseconds between a notice of change and the scan: editors and kubelet write in several steps. */
-export const DEFAULT_MANIFEST_DEBOUNCE_MS = 100;
+/** Milliseconds between a notice of change and the scan: editors and kubelet write in several steps, all within a moment. */
+export const DEFAULT_MANIFEST_DEBOUNCE_MS = 20;
+/** Milliseconds until something that shrank to nothing is looked at again. */
+export const MANIFEST_SECOND_LOOK_MS = 100;
+/** Milliseconds of parsing before the event loop gets its turn. */
+export const MANIFEST_TURN_MS = 10;
 
 // ---- kubernetes ----------------------------------------------------------------------------------------------------
 

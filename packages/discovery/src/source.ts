@@ -40,7 +40,7 @@ export type SourceState = 'connecting' | 'live' | 'offline';
 export interface SourceSink {
   /**
    * Reads an object of a list that is not whole yet, so that what came over the wire need not be kept until it is. What it returns
-   * stands for the object in `replace`.
+   * stands for the object in `replace` and `upsert`.
    */
   prepare?(kind: GroupKind, object: unknown): unknown;
   replace(list: SourceList): ListOutcome;

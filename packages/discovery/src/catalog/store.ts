@@ -1,6 +1,6 @@
 import { type GroupKind, objectKey } from '@edgemesh/core';
 import { DiscoveryError } from '../errors.ts';
-import { type NormalisedObject, normaliseAny } from '../normalize/any.ts';
+import { type NormalisedObject, normaliseAny, sameObject } from '../normalize/any.ts';
 import { fieldsOf, textOf } from '../normalize/read.ts';
 import { compareResourceVersions } from '../normalize/resource-version.ts';
 import type { ListOutcome, Removal, SourceList } from '../source.ts';
@@ -94,7 +94,11 @@ export function createStore(options: StoreOptions): Store {
   };
   const prepare = (entry: unknown, kind: GroupKind, held: Layer['objects'] | undefined) => {
     const known = held && unchanged(entry, held);
-    return new Prepared(keyOf(entry), known ?? admit(entry, kind));
+    if (known !== undefined) return new Prepared(known.key, known);
+    const admitted = admit(entry, kind);
+    const before = admitted && held?.get(admitted.key);
+    // what says the same is the same: two of a large catalog would be twice the memory
+    return new Prepared(keyOf(entry), before && sameObject(before, admitted) ? before : admitted);
   };
   return {
     prepare: (source, kind, object) => prepare(object, kind, layersOf(source).get(kind)?.objects),
@@ -111,7 +115,7 @@ export function createStore(options: StoreOptions): Store {
       return outcome;
     },
     upsert(source, raw) {
-      const admitted = admit(raw);
+      const admitted = raw instanceof Prepared ? raw.admitted : admit(raw);
       if (admitted === undefined || !wanted(admitted.kind)) return false;
       return upsertInto(layerOf(source, admitted.kind), admitted, onChange);
     },

@@ -1,20 +1,34 @@
 import { readFile } from 'node:fs/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type GroupKind, groupKind, type KubeObject, messageOf, objectKey } from '@edgemesh/core';
 import { DiscoveryError } from '../errors.ts';
+import { MANIFEST_TURN_MS } from '../options.ts';
 import type { ListOutcome, SourceSink } from '../source.ts';
-import { type ParsedManifest, parseManifest } from './parse.ts';
+import { type ParsedManifest, parseSteps } from './parse.ts';
 import type { FoundFile, Scan } from './scan.ts';
+
+/** An object of a file, read ahead: what the sink made of it is what the sink itself holds, and takes no memory of its own. */
+interface Held {
+  readonly kind: GroupKind;
+  readonly key: string;
+  readonly metadata: Pick<KubeObject['metadata'], 'name' | 'namespace'>;
+  readonly object: unknown;
+}
 
 interface FileState {
   readonly stamp: string;
   /** Objects of the last good state; undefined when there was none. */
-  readonly good: readonly KubeObject[] | undefined;
+  readonly good: readonly Held[] | undefined;
   readonly problems: readonly DiscoveryError[];
+  /** It became empty, which may be an editor at work: its objects stay until it is found empty again. */
+  readonly emptied?: boolean;
 }
+
+type Merged = ReadonlyMap<GroupKind, ReadonlyMap<string, Held>>;
 
 /** What a pass over the folder found. */
 export interface PassResult {
-  /** A kind shrank to nothing and is not believed yet. */
+  /** A kind or a file shrank to nothing and is not believed yet. */
   readonly secondLook: boolean;
   /** Problems of all files, the ones that were known before too. */
   readonly problems: readonly DiscoveryError[];
@@ -37,32 +51,38 @@ export interface FolderStateOptions {
 /** The last good state of every file. */
 export function createFolderState(options: FolderStateOptions): FolderState {
   const files = new Map<string, FileState>();
-  let sent = new Map<GroupKind, Map<string, KubeObject>>();
+  let sent: Merged = new Map();
 
-  const refresh = async ({ files: found, complete }: Scan): Promise<readonly DiscoveryError[]> => {
+  const refresh = async ({ files: found, complete }: Scan, sink: SourceSink) => {
     const news: DiscoveryError[] = [];
+    let emptied = false;
     const present = new Set(found.map(({ path }) => path));
     // a scan that was cut short does not prove that a file is gone
     if (complete) for (const path of [...files.keys()]) if (!present.has(path)) files.delete(path);
     for (const file of found) {
       const known = files.get(file.path);
       if (known?.stamp === file.stamp) continue;
+      if (file.bytes === 0 && known?.good?.length && known.emptied !== true) {
+        files.set(file.path, { ...known, emptied: true });
+        emptied = true;
+        continue;
+      }
       const { objects, problems } = await readManifest(file, options);
-      files.set(file.path, { stamp: file.stamp, good: problems.length === 0 ? objects : known?.good, problems });
+      const good = problems.length === 0 ? objects.map((object) => hold(object, sink)) : known?.good;
+      files.set(file.path, { stamp: file.stamp, good, problems });
       news.push(...problems);
     }
-    return news;
+    return { news, emptied };
   };
   const merge = () => {
-    const merged = new Map<GroupKind, Map<string, KubeObject>>();
+    const merged = new Map<GroupKind, Map<string, Held>>();
     const duplicates: DiscoveryError[] = [];
     for (const [path, { good }] of [...files].sort(([a], [b]) => (a < b ? -1 : 1))) {
-      for (const object of good ?? []) {
-        const kind = groupKind(object);
-        const ofKind = merged.get(kind) ?? new Map<string, KubeObject>();
+      for (const held of good ?? []) {
+        const { kind, key } = held;
+        const ofKind = merged.get(kind) ?? new Map<string, Held>();
         merged.set(kind, ofKind);
-        const key = objectKey(object.metadata);
-        if (!ofKind.has(key)) ofKind.set(key, object);
+        if (!ofKind.has(key)) ofKind.set(key, held);
         else duplicates.push(duplicate(path, kind, key));
       }
     }
@@ -70,14 +90,14 @@ export function createFolderState(options: FolderStateOptions): FolderState {
   };
   return {
     async apply(scan, sink) {
-      const news = await refresh(scan);
+      const { news, emptied } = await refresh(scan, sink);
       const { merged, duplicates } = merge();
       // with a file that was never readable here, the snapshot may know objects that are still meant to be
       const whole = scan.complete && [...files.values()].every(({ good }) => good !== undefined);
       const secondLook = whole ? replaceAll(sink, merged) : applyChanges(sink, sent, merged);
       sent = merged;
       const problems = [...[...files.values()].flatMap((file) => file.problems), ...duplicates];
-      return { secondLook, problems, news: news.length > 0 ? [...news, ...duplicates] : [] };
+      return { secondLook: secondLook || emptied, problems, news: news.length > 0 ? [...news, ...duplicates] : [] };
     },
   };
 }
@@ -91,28 +111,42 @@ async function readManifest(file: FoundFile, options: FolderStateOptions): Promi
   if (file.bytes > options.maxFileBytes)
     return bad(`has ${file.bytes} bytes, at most ${options.maxFileBytes} are read`);
   try {
-    return parseManifest(await readFile(path, 'utf8'), path, options.defaultNamespace);
+    return await inTurns(parseSteps(await readFile(path, 'utf8'), path, options.defaultNamespace));
   } catch (error) {
     return bad(`cannot be read: ${messageOf(error)}`);
   }
 }
 
-function replaceAll(sink: SourceSink, merged: ReadonlyMap<GroupKind, ReadonlyMap<string, KubeObject>>): boolean {
+/** Works through the documents of a file and gives everybody else their turn. */
+async function inTurns<T>(steps: Generator<void, T, void>): Promise<T> {
+  for (let started = performance.now(); ; ) {
+    const step = steps.next();
+    if (step.done) return step.value;
+    if (performance.now() - started < MANIFEST_TURN_MS) continue;
+    await nextTurn();
+    started = performance.now();
+  }
+}
+
+function hold(object: KubeObject, sink: SourceSink): Held {
+  const kind = groupKind(object);
+  const { name, namespace } = object.metadata;
+  const metadata = { name, ...(namespace !== undefined && { namespace }) };
+  return { kind, key: objectKey(object.metadata), metadata, object: sink.prepare?.(kind, object) ?? object };
+}
+
+function replaceAll(sink: SourceSink, merged: Merged): boolean {
   const outcomes: ListOutcome[] = [];
   for (const kind of new Set([...sink.held(), ...merged.keys()])) {
-    const objects = [...(merged.get(kind)?.values() ?? [])];
+    const objects = [...(merged.get(kind)?.values() ?? [])].map(({ object }) => object);
     outcomes.push(sink.replace({ kind, objects, authority: 'authoritative' }));
   }
   return outcomes.includes('second-look');
 }
 
 /** Adds and updates all, removes only what this process itself has added before. */
-function applyChanges(
-  sink: SourceSink,
-  before: ReadonlyMap<GroupKind, ReadonlyMap<string, KubeObject>>,
-  after: ReadonlyMap<GroupKind, ReadonlyMap<string, KubeObject>>,
-): boolean {
-  for (const ofKind of after.values()) for (const object of ofKind.values()) sink.upsert(object);
+function applyChanges(sink: SourceSink, before: Merged, after: Merged): boolean {
+  for (const ofKind of after.values()) for (const { object } of ofKind.values()) sink.upsert(object);
   for (const [kind, ofKind] of before) {
     for (const [key, { metadata }] of ofKind) {
       if (after.get(kind)?.has(key)) continue;

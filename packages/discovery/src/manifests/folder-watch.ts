@@ -4,8 +4,8 @@ import { MANIFEST_MAX_WATCHED_FOLDERS } from '../options.ts';
 
 /** Notices of change for a set of folders. */
 export interface FolderWatch extends Disposable {
-  /** Watches exactly these folders from now on. */
-  follow(folders: readonly string[]): void;
+  /** Watches exactly these folders from now on. True when there is one that was not watched before, or cannot be. */
+  follow(folders: readonly string[]): boolean;
 }
 
 /**
@@ -29,8 +29,10 @@ export function createFolderWatch(onChange: () => void, log: Logger): FolderWatc
     follow(folders) {
       const wanted = new Set(folders.slice(0, MANIFEST_MAX_WATCHED_FOLDERS));
       for (const folder of [...watchers.keys()]) if (!wanted.has(folder)) drop(folder);
+      let fresh = folders.length > wanted.size;
       for (const folder of wanted) {
         if (watchers.has(folder)) continue;
+        fresh = true;
         try {
           const watcher = watch(folder, { persistent: false }, (event, name) => {
             // the folder itself was moved or removed: the watch follows the old inode, so it must be made anew
@@ -43,6 +45,7 @@ export function createFolderWatch(onChange: () => void, log: Logger): FolderWatc
           failed(folder, error);
         }
       }
+      return fresh;
     },
     [Symbol.dispose]() {
       for (const folder of [...watchers.keys()]) drop(folder);

@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { parseAllDocuments } from 'yaml';
 import { DiscoveryError } from '../errors.ts';
+import { cutDocuments } from './documents.ts';
 import { parseManifest } from './parse.ts';
 
 const keys = (text: string) => {
@@ -26,6 +28,40 @@ describe('parseManifest', () => {
       'v1 Service default/a',
     ]);
     expect(keys('{"apiVersion":"v1","kind":"Service",\n\t"metadata":{"name":"a"}}')).toEqual(['v1 Service default/a']);
+  });
+
+  it('reads documents of JSON between markers, with a marker inside a text, and with directives', () => {
+    const json = (name: string) => JSON.stringify({ apiVersion: 'v1', kind: 'Service', metadata: { name } });
+    expect(keys(`${json('a')}\n---\n${json('b')}\n--- ${json('c')}\n`)).toEqual([
+      'v1 Service default/a',
+      'v1 Service default/b',
+      'v1 Service default/c',
+    ]);
+    const text =
+      'apiVersion: v1\nkind: Service\nmetadata:\n  name: a\n  annotations:\n    note: |\n      ---\n      x\n';
+    expect(keys(text)).toEqual(['v1 Service default/a']);
+    expect(keys(`%YAML 1.2\n---\n${text}...\n%YAML 1.2\n---\n${text.replace('name: a', 'name: b')}`)).toEqual([
+      'v1 Service default/a',
+      'v1 Service default/b',
+    ]);
+  });
+
+  it('cuts a text where the parser of the whole would', () => {
+    const line = fc.constantFrom('---', '--- a', '---b', ' ---', 'x: 1', '- y', '# c', '...', '', '|', '  z');
+    fc.assert(
+      fc.property(fc.array(line, { maxLength: 8 }), (lines) => {
+        const text = lines.join('\n');
+        const pieces = [...cutDocuments(text)];
+        expect(pieces.map((piece) => piece.text).join('')).toBe(text);
+        const values = (of: string) => parseAllDocuments(of).flatMap((document) => document.toJS() ?? []);
+        const whole = parseAllDocuments(text);
+        if (whole.some(({ errors }) => errors.length > 0)) return;
+        expect(pieces.flatMap((piece) => values(piece.text))).toEqual(values(text));
+        for (const { text: piece, linesBefore } of pieces)
+          expect(text.split('\n').slice(linesBefore).join('\n').startsWith(piece)).toBe(true);
+      }),
+      { numRuns: 500 },
+    );
   });
 
   it('drops resourceVersions', () => {

@@ -67,6 +67,31 @@ describe('a folder of manifests', () => {
     expect(names(discovery)).toEqual(['default/a', 'default/d']);
   });
 
+  it('believes that a file has become empty only when it still is a moment later', async () => {
+    await put('a.yaml', yaml('a'));
+    await put('b.yaml', yaml('b'));
+    const { discovery } = await start();
+    const seen: (readonly string[])[] = [];
+    discovery.subscribe(() => seen.push(names(discovery)));
+    // as an editor does: cut to nothing, then written
+    await put('b.yaml', '');
+    await put('b.yaml', yaml('b', 81));
+    await until(discovery, () => portOf(discovery, 'b') === 81);
+    expect(seen).toEqual([['default/a', 'default/b']]);
+    await put('b.yaml', '');
+    await until(discovery, ({ services }) => !services.has('default/b'));
+    expect(names(discovery)).toEqual(['default/a']);
+  });
+
+  it('keeps the identity of what a changed file says as before', async () => {
+    await put('a.yaml', `${yaml('a')}---\n${yaml('b')}`);
+    const { discovery } = await start();
+    const before = discovery.current.services.get('default/a');
+    await put('a.yaml', `${yaml('a')}---\n${yaml('b', 81)}`);
+    await until(discovery, () => portOf(discovery, 'b') === 81);
+    expect(discovery.current.services.get('default/a')).toBe(before);
+  });
+
   it('may become empty, after a second look', async () => {
     await put('a.yaml', yaml('a'));
     const { discovery } = await start();

@@ -4,6 +4,7 @@ import {
   DEFAULT_MANIFEST_MAX_FILE_BYTES,
   DEFAULT_MANIFEST_MAX_FILES,
   DEFAULT_MANIFEST_RESCAN_MS,
+  MANIFEST_SECOND_LOOK_MS,
 } from '../options.ts';
 import type { Source, SourceSink } from '../source.ts';
 import { createFolderState, type FolderState, type PassResult } from './folder-state.ts';
@@ -20,7 +21,7 @@ export interface ManifestSourceOptions {
   readonly defaultNamespace?: string;
   /** Periodic scan, milliseconds. Default 30,000. */
   readonly rescanMs?: number;
-  /** Milliseconds between a notice of change and the scan. Default 100. */
+  /** Milliseconds between a notice of change and the scan. Default 20. */
   readonly debounceMs?: number;
   /** Largest file, bytes. Default 8 MiB. */
   readonly maxFileBytes?: number;
@@ -52,7 +53,7 @@ export function createManifestSource(options: ManifestSourceOptions): Source {
         onePass({ directory, maxFiles: options.maxFiles ?? DEFAULT_MANIFEST_MAX_FILES, state, sink, log, watch });
       while (!signal.aborted) {
         const again = await pass();
-        await pause.wait(again ? debounceMs : rescanMs, debounceMs);
+        await pause.wait(again ? MANIFEST_SECOND_LOOK_MS : rescanMs, debounceMs);
       }
     },
   };
@@ -64,7 +65,7 @@ interface Pass {
   readonly state: FolderState;
   readonly sink: SourceSink;
   readonly log: Logger;
-  readonly watch: { follow(folders: readonly string[]): void };
+  readonly watch: { follow(folders: readonly string[]): boolean };
 }
 
 /** True when a second look is wanted soon. */
@@ -72,8 +73,7 @@ async function onePass({ directory, maxFiles, state, sink, log, watch }: Pass): 
   try {
     const before = await scanFolder(directory, maxFiles);
     // watch first and read after, so that a change in between is noticed
-    watch.follow(before.folders);
-    const scan = await scanFolder(directory, maxFiles);
+    const scan = watch.follow(before.folders) ? await scanFolder(directory, maxFiles) : before;
     const result = await state.apply(scan, sink);
     for (const { file, line, message } of result.news)
       log.warn('manifest is bad, its last good state is kept', { file, line, error: message });
