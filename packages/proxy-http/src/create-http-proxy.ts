@@ -12,7 +12,7 @@ import {
 import type { AccessLogEntry } from './access-log.ts';
 import { type HttpProxyError, HttpProxyError as ProxyError } from './errors.ts';
 import { Exchange } from './exchange.ts';
-import { Http1ServerConnection, type ServerConnection, type ServerConnectionContext } from './h1/server-connection.ts';
+import { Http1ServerConnection } from './h1/server-connection.ts';
 import { Http2ServerConnection } from './h2/server-connection.ts';
 import { stackLayers } from './layer.ts';
 import type { ClientInfo } from './message.ts';
@@ -20,6 +20,7 @@ import { type HttpMetrics, httpMetrics } from './metrics.ts';
 import { type HttpLimits, httpLimits } from './options.ts';
 import { createRetryBudget } from './retry-budget.ts';
 import type { RouteTable } from './route-model.ts';
+import type { ServerConnection, ServerConnectionContext } from './server-connection.ts';
 import type { ForwardingOptions, ProxyServices, Upstreams } from './services.ts';
 import { STACK } from './stack.ts';
 import { Sweeper } from './sweeper.ts';

@@ -43,6 +43,13 @@ export const HTTP_DEFAULTS = {
   lingerMs: 2_000,
   /** And how many bytes. */
   maxLingerBytes: 262_144,
+  /**
+   * How soon after its last byte a client's FIN means that it has asked for everything and waits (`nc -N`); later it has given
+   * up, and its request is cancelled. 0: always given up, as for nginx and Envoy.
+   */
+  halfCloseWindowMs: 1_000,
+  /** How long such a client waits for each piece of its answer: it may be gone. */
+  halfClosedMs: 30_000,
   /** How often connections are checked against their times: the error of all of these. */
   sweepMs: 250,
 

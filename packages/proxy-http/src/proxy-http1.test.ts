@@ -408,7 +408,11 @@ describe('time', () => {
     });
     const logged: AccessLogEntry[] = [];
     const proxy = use(
-      await startProxy(allTo(b), { b: [endpointAt(port)] }, { accessLog: (entry) => logged.push(entry) }),
+      await startProxy(
+        allTo(b),
+        { b: [endpointAt(port)] },
+        { accessLog: (entry) => logged.push(entry), limits: { halfCloseWindowMs: 0 } },
+      ),
     );
     const sent = request({ port: proxy.port, host: '127.0.0.1', agent: false });
     sent.on('error', () => sent.destroy());

@@ -2,33 +2,17 @@ import type { Socket } from 'node:net';
 import { HttpProxyError } from '../errors.ts';
 import { failureStatus } from '../failure-status.ts';
 import type { HeaderList } from '../headers.ts';
-import type { ClientInfo, Downstream, ResponseHead } from '../message.ts';
-import type { HttpLimits } from '../options.ts';
+import type { ClientInfo, ResponseHead } from '../message.ts';
+import type { ServerConnection, ServerConnectionContext } from '../server-connection.ts';
 import { readSocket } from '../sockets/read-socket.ts';
-import type { Deadlined, Sweeper } from '../sweeper.ts';
+import type { Deadlined } from '../sweeper.ts';
 import { type BodyDecoder, type BodyEvents, ChunkedDecoder, LengthDecoder } from './body-decoder.ts';
 import { HeadBuffer } from './head-buffer.ts';
 import { Output } from './output.ts';
 import { type ParsedRequest, parseRequestHead } from './parse-request.ts';
+import { ResponseWriter } from './response-writer.ts';
 import { type ExchangeConnection, Http1Exchange } from './server-exchange.ts';
-import { informationalText, lastChunkText, responseHeadText } from './write-head.ts';
-
-/** What a server connection needs of its owner. */
-export interface ServerConnectionContext {
-  readonly limits: HttpLimits;
-  readonly sweeper: Sweeper;
-  onRequest(exchange: Downstream): void;
-  /** A request that was refused before it became an exchange. */
-  onMalformed(error: HttpProxyError, client: ClientInfo): void;
-  onClosed(connection: ServerConnection): void;
-}
-
-/** A client connection of either protocol. */
-export interface ServerConnection {
-  /** No further requests; closes when the current ones are answered. */
-  drain(): void;
-  destroy(): void;
-}
+import { informationalText, responseHeadText } from './write-head.ts';
 
 /** Request head; body; response still to come; raw bytes after an upgrade; reading and dropping before the end; gone. */
 type State = 'head' | 'body' | 'response' | 'raw' | 'linger' | 'closed';
@@ -44,6 +28,7 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
   private readonly context: ServerConnectionContext;
   private readonly heads: HeadBuffer;
   private readonly output: Output;
+  private readonly writer: ResponseWriter;
   private state: State = 'head';
   private exchange: Http1Exchange | undefined;
   private decoder: BodyDecoder | undefined;
@@ -51,8 +36,9 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
   private waiting: Buffer | undefined;
   private requests = 0;
   private close = false;
-  private chunked = false;
-  private bodiless = false;
+  /** The client has sent its FIN, and waits for what it has asked for. */
+  private halfClosed = false;
+  private lastByteAt = 0;
   private advancing = false;
   private lingerBytes = 0;
 
@@ -63,6 +49,7 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
     const { limits, sweeper } = context;
     this.heads = new HeadBuffer(limits.maxHeaderBytes, 'header-too-large', 'bad-request');
     this.output = new Output((bytes) => socket.write(bytes));
+    this.writer = new ResponseWriter(this.output);
     readSocket(socket, (chunk) => this.feed(chunk));
     socket.on('end', () => this.onEnd());
     socket.on('drain', () => this.onDrain());
@@ -85,6 +72,7 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
 
   /** Bytes of the connection. */
   feed(chunk: Buffer): void {
+    this.lastByteAt = this.context.sweeper.now;
     switch (this.state) {
       case 'head':
         this.advance(chunk);
@@ -135,6 +123,8 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
     } finally {
       this.advancing = false;
     }
+    // Nothing more can come.
+    if (this.halfClosed && this.state === 'head') this.finish();
   }
 
   private begin({ head, close }: ParsedRequest): void {
@@ -172,7 +162,11 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
 
   private readBodyFromWaiting(): void {
     const chunk = this.takeWaiting();
-    if (chunk === undefined) return;
+    if (chunk === undefined) {
+      // The rest of the body will never come.
+      if (this.halfClosed) this.socket.destroy();
+      return;
+    }
     this.deadline = this.bodyDeadline();
     try {
       const at = (this.decoder as BodyDecoder).feed(chunk, 0);
@@ -185,6 +179,7 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
       return;
     }
     if (this.decoder?.done === true) this.bodyRead();
+    else if (this.halfClosed) this.socket.destroy();
   }
 
   /** BodyEvents, from the decoder. */
@@ -205,7 +200,7 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
   private bodyRead(): void {
     this.decoder = undefined;
     if (this.state !== 'body') return;
-    this.deadline = Number.POSITIVE_INFINITY;
+    this.deadline = this.responseDeadline();
     if (this.exchange === undefined) this.nextRequest();
     else {
       this.state = 'response';
@@ -232,31 +227,24 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
   writeHead(head: ResponseHead): void {
     const exchange = this.exchange as Http1Exchange;
     if (head.status === 101) {
-      this.output.addText(informationalText(101, head.headers, exchange.head.upgrade));
+      this.writer.switchToRaw(informationalText(101, head.headers, exchange.head.upgrade));
       this.state = 'raw';
-      this.bodiless = false;
-      this.chunked = false;
       this.deadline = this.tunnelDeadline();
       return;
     }
     const legacy = exchange.head.version === '1.0';
-    this.bodiless = head.body === 'none';
-    this.chunked = head.body === 'stream' && !legacy;
-    // A 1.0 client finds the end by the close; a body that nobody will read makes the connection useless.
-    if ((head.body === 'stream' && legacy) || (this.state === 'body' && exchange.sink === undefined)) this.close = true;
-    this.output.addText(
-      responseHeadText(head, { chunked: this.chunked, close: this.close, announceKeepAlive: legacy && !this.close }),
-    );
+    // A 1.0 client finds the end by the close; a body that nobody will read makes the connection useless; and a client that
+    // has closed its side will not ask again.
+    const untilClose = head.body === 'stream' && legacy;
+    const unread = this.state === 'body' && exchange.sink === undefined;
+    if (untilClose || unread || (this.halfClosed && this.waiting === undefined)) this.close = true;
+    this.writer.head(head, { legacy, close: this.close });
   }
 
   writeBody(chunk: Uint8Array): boolean {
-    if (this.bodiless || chunk.length === 0) return true;
-    if (this.chunked) {
-      this.output.addText(`${chunk.length.toString(16)}\r\n`);
-      this.output.add(chunk);
-      this.output.addText('\r\n');
-    } else this.output.add(chunk);
+    if (!this.writer.body(chunk)) return true;
     if (this.state === 'raw') this.deadline = this.tunnelDeadline();
+    else if (this.halfClosed) this.deadline = this.responseDeadline();
     if (!this.output.isFull) return true;
     if (this.state === 'response') this.deadline = this.context.sweeper.now + this.context.limits.writeIdleMs;
     return false;
@@ -264,7 +252,7 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
 
   private onDrain(): void {
     this.output.drained();
-    if (this.state === 'response') this.deadline = Number.POSITIVE_INFINITY;
+    if (this.state === 'response') this.deadline = this.responseDeadline();
     this.exchange?.onDrained?.();
   }
 
@@ -276,8 +264,7 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
       if (this.socket.readableEnded) exchange.close(true);
       return;
     }
-    if (this.chunked && !this.bodiless) this.output.addText(lastChunkText(trailers));
-    this.output.flush();
+    this.writer.end(trailers);
     this.exchange = undefined;
     if (this.close) this.finish();
     else if (this.state === 'body') this.dropBody();
@@ -349,9 +336,24 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
       if (this.socket.writableEnded) this.exchange?.close(true);
       return;
     }
-    // A client that closes while it waits is gone, as for nginx and Envoy: HTTP/1 has no use for half-closed connections.
+    if (this.exchange !== undefined && this.isHalfClose()) {
+      this.halfClosed = true;
+      if (this.state === 'response') this.deadline = this.responseDeadline();
+      // What was not read yet may still complete the body.
+      else if (this.waiting === undefined) this.socket.destroy();
+      return;
+    }
     if (this.state === 'head' || this.state === 'linger') this.socket.end();
     if (this.exchange !== undefined || this.state === 'linger') this.socket.destroy();
+  }
+
+  /**
+   * A FIN can mean "this was all" or "I am gone", and looks the same. Scripts that close their side do so with their request;
+   * who closes after having waited for a while has given up, and the work for it is cancelled.
+   */
+  private isHalfClose(): boolean {
+    const { limits, sweeper } = this.context;
+    return sweeper.now - this.lastByteAt < limits.halfCloseWindowMs;
   }
 
   private onClose(): void {
@@ -364,6 +366,12 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
     exchange?.failBody(new HttpProxyError('client-gone', 'the client closed the connection'));
     exchange?.close(raw && !this.socket.errored && this.socket.writableFinished);
     this.context.onClosed(this);
+  }
+
+  /** While the endpoint takes its time. */
+  private responseDeadline(): number {
+    if (!this.halfClosed) return Number.POSITIVE_INFINITY;
+    return this.context.sweeper.now + this.context.limits.halfClosedMs;
   }
 
   private bodyDeadline(): number {

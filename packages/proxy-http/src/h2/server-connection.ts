@@ -2,9 +2,9 @@ import { constants, performServerHandshake, type ServerHttp2Session, type Server
 import type { Socket } from 'node:net';
 import { HttpProxyError } from '../errors.ts';
 import { failureStatus } from '../failure-status.ts';
-import type { ServerConnection, ServerConnectionContext } from '../h1/server-connection.ts';
 import type { ClientInfo, RequestHead } from '../message.ts';
 import type { HttpLimits } from '../options.ts';
+import type { ServerConnection, ServerConnectionContext } from '../server-connection.ts';
 import type { Deadlined } from '../sweeper.ts';
 import { parseHttp2Request } from './parse-request.ts';
 import { Http2Exchange, type Http2ExchangeContext } from './server-exchange.ts';

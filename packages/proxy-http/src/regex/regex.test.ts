@@ -37,12 +37,15 @@ function patternOf(depth: number): fc.Arbitrary<string> {
   );
 }
 const patterns = patternOf(2);
-const texts = fc.string({ unit: fc.constantFrom('a', 'b', 'c', '1', '/', '.', 'A'), maxLength: 12 });
+const letters = fc.constantFrom('a', 'b', 'c', '1', '/', '.', 'A');
+const texts = fc.string({ unit: letters, maxLength: 12 });
+/** The oracle backtracks: repetitions of repetitions cost it time that grows exponentially with the text. */
+const shortTexts = fc.string({ unit: letters, maxLength: 7 });
 
 describe('a regular expression', () => {
   it('matches whole texts as JavaScript does when anchored', () => {
     fc.assert(
-      fc.property(patterns, texts, fc.boolean(), (pattern, text, ignoreCase) => {
+      fc.property(patterns, shortTexts, fc.boolean(), (pattern, text, ignoreCase) => {
         const expected = new RegExp(`^(?:${pattern})$`, ignoreCase ? 'i' : '').test(text);
         expect(compileRegex(pattern, { ignoreCase }).matches(text)).toBe(expected);
       }),
