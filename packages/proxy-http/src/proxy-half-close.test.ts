@@ -51,7 +51,7 @@ describe('a client that closes its side with its request', () => {
   it('gets the answer, which says that the connection ends', async () => {
     const { port, logged } = await start((socket) => setTimeout(() => socket.write(answerOf('late')), 60));
     const answer = await netcat(port, GET);
-    expect(answer).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*connection: close\r\n\r\nlate$/);
+    expect(answer).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*connection: close\r\n\r\nlate$/);
     expect(logged).toMatchObject([{ status: 200 }]);
     expect(logged[0]?.error).toBeUndefined();
   });
@@ -83,7 +83,7 @@ describe('a client that closes its side with its request', () => {
     const { port } = await start((socket, text) => {
       if (text.includes('body')) setTimeout(() => socket.write(answerOf('taken')), 30);
     });
-    expect(await netcat(port, ...pieces)).toMatch(/^HTTP\/1\.1 200[^]*taken$/);
+    expect(await netcat(port, ...pieces)).toMatch(/^HTTP\/1\.1 200[\s\S]*taken$/);
   });
 
   it('gets a long answer whole', async () => {
