@@ -13,6 +13,7 @@ import {
 } from '@edgemesh/telemetry';
 import type { AgentContext, AgentModule, AgentParts, AgentRoom } from './context.ts';
 import { createMeshDialer } from './dialer.ts';
+import { giveBackMemory } from './give-back-memory.ts';
 import { startDiscovery } from './modules/discovery.ts';
 import { isKernelMode } from './modules/kernel.ts';
 import { MODULES, STOP_ORDER } from './modules/list.ts';
@@ -75,6 +76,7 @@ class MeshAgent implements Agent {
     const { discovery, cluster } = await startDiscovery({ config: this.#config, env, log, metrics });
     this.#discovery = this.#base.use(discovery);
     this.#catalog = this.#base.use(createCheckedCatalog(discovery));
+    this.#base.use(giveBackMemory({ view: discovery, log }));
     const kernelMode = await isKernelMode(this.#config);
     const reachability = this.#base.use(await this.#createReachability(kernelMode));
     const services = this.#base.use(await startVirtualServices(this.#context(), kernelMode, reachability));

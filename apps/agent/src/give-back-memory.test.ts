@@ -1,0 +1,62 @@
+import { type CatalogListener, type CatalogView, EMPTY_CATALOG, silentLogger } from '@edgemesh/core';
+import { createFakeClock, makeService } from '@edgemesh/testkit';
+import { expect, it } from 'vitest';
+import { giveBackMemory } from './give-back-memory.ts';
+
+function setup(services = 0) {
+  const ids = (count: number) => Array.from({ length: count }, (_, i) => `shop/s${i}` as const);
+  const known = new Map(ids(services).map((id) => [id, makeService(id)]));
+  const listeners = new Set<CatalogListener>();
+  const view: CatalogView = {
+    current: { ...EMPTY_CATALOG, services: known },
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+  };
+  const change = (count: number) => {
+    const changed = { services: new Set(ids(count)), nodes: new Set<string>(), objects: new Set<string>() };
+    for (const listener of listeners) listener(view.current, changed);
+  };
+  const clock = createFakeClock();
+  let collected = 0;
+  const disposable = giveBackMemory({ view, log: silentLogger, clock, collect: () => collected++ });
+  return { change, clock, disposable, listeners, collected: () => collected };
+}
+
+it('collects once, when a load is over', () => {
+  const { change, clock, collected } = setup();
+  change(999);
+  clock.advance(60_000);
+  expect(collected()).toBe(0);
+  change(5_000);
+  clock.advance(7_000);
+  change(2_000);
+  clock.advance(7_999);
+  change(1);
+  expect(collected()).toBe(0);
+  clock.advance(1);
+  expect(collected()).toBe(1);
+  change(1);
+  clock.advance(60_000);
+  expect(collected()).toBe(1);
+});
+
+it('counts what a snapshot has brought as a load, and leaves no timer', () => {
+  const { clock, disposable, listeners, collected } = setup(1_000);
+  clock.advance(8_000);
+  expect(collected()).toBe(1);
+  disposable[Symbol.dispose]();
+  expect([listeners.size, clock.pendingTimers]).toEqual([0, 0]);
+});
+
+it('can reach the collector of V8', async () => {
+  const clock = createFakeClock();
+  const view = { current: { ...EMPTY_CATALOG, services: { size: 1_000 } }, subscribe: () => () => undefined };
+  using _ = giveBackMemory({ view: view as unknown as CatalogView, log: silentLogger, clock });
+  const forgotten = new WeakRef({ some: 'garbage' });
+  // A WeakRef keeps its target until the end of the turn in which it was made.
+  await new Promise((resolve) => setImmediate(resolve));
+  clock.advance(8_000);
+  expect(forgotten.deref()).toBeUndefined();
+});
