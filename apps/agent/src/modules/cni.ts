@@ -5,14 +5,16 @@ import {
   NETWORK_DEFAULTS,
   writeNodeFile,
 } from '@edgemesh/cni';
-import { detach, sleep, systemClock } from '@edgemesh/core';
+import { detach, type Logger, messageOf, sleep, systemClock } from '@edgemesh/core';
 import { createPodRoutes, createShellRunner, createVxlan, mustRun, openTun, type TunDevice } from '@edgemesh/linux';
 import type { ModuleContext } from '@edgemesh/telemetry';
 import type { AgentModule } from '../context.ts';
 import { LAN_PROBE_PORT, readLanProbeKey } from '../pods/lan-probe-key.ts';
 import { openPackets } from '../pods/packets.ts';
-import { MIN_MTU, uplinkMtu } from '../pods/uplink-mtu.ts';
+import { DEFAULT_MTU, MIN_MTU, uplinkMtu } from '../pods/uplink-mtu.ts';
 
+/** How often the MTU of the uplink is looked at, in milliseconds. */
+const MTU_POLL_MS = 5_000;
 /** How often a change between complete and incomplete reaches the module's state, in milliseconds; `details.cni` has it at once. */
 const STATE_POLL_MS = 5_000;
 
@@ -29,11 +31,12 @@ export const cniModule: AgentModule = {
     await using stack = new AsyncDisposableStack();
     const runner = stack.use(await createShellRunner());
     const isVxlan = edgeCNI.lanMode === 'vxlan';
-    const uplink = await uplinkMtu(runner);
-    const mtu = isVxlan ? Math.max(MIN_MTU, uplink - NETWORK_DEFAULTS.vxlanOverheadBytes) : uplink;
+    const readMtu = async () => podMtu(await uplinkMtu(runner), isVxlan);
+    let mtu = (await readMtu()) ?? DEFAULT_MTU;
     const tun = stack.use(await openTun({ name: NETWORK_DEFAULTS.tunName, mtu, runner, log, metrics }));
     const key = await readLanProbeKey(edgeTunnel);
     const probe = key && stack.use(await createLanProbe({ nodeName, key, port: LAN_PROBE_PORT, log }));
+    const vxlan = isVxlan && createVxlan({ ...VXLAN, port: edgeCNI.vxlanPort, mtu, runner, log });
     const policies = stack.use(await createNetworkPolicies({ view, nodeName, runner, log, metrics }));
     const network = stack.use(
       await createPodNetwork({
@@ -45,7 +48,7 @@ export const cniModule: AgentModule = {
         openPackets: (node) => openPackets(room.parts, node),
         tunnelPorts: [...new Set([edgeTunnel.listenPort, ...NETWORK_DEFAULTS.tunnelPorts])],
         ...(probe && { probe }),
-        ...(isVxlan && { vxlan: createVxlan({ ...VXLAN, port: edgeCNI.vxlanPort, mtu, runner, log }) }),
+        ...(vxlan && { vxlan }),
         nft: async (script) => void (await mustRun(runner, 'nft', ['-f', '-'], { input: script })),
         // Where the plugin looks for it, unless dataDir is another.
         writeNodeFile: (facts) => writeNodeFile(facts, `${config.commonConfig.dataDir}/cni-node.json`),
@@ -64,11 +67,36 @@ export const cniModule: AgentModule = {
       room.parts.podNetwork === network ? { ...network.status(), mtu, policies: policies.status() } : undefined,
     );
     failWith(tun, run);
+    const changeMtu = async (next: number) => {
+      if (next === mtu) return;
+      log.info('the MTU of the uplink has changed', { before: mtu, mtu: next });
+      mtu = next;
+      network.setMtu(next);
+      await tun.setMtu(next);
+      if (vxlan) await vxlan.setMtu(next);
+    };
+    const followMtu = async () => changeMtu((await readMtu()) ?? mtu);
+    detach('follow the MTU', log, watch(log, run.signal, MTU_POLL_MS, followMtu));
     const problem = () => network.status().error ?? policies.status().error;
     detach('watch the pod network', log, reportState(problem, run));
     return stack.move();
   },
 };
+
+/** What VXLAN adds must fit into the uplink too. */
+function podMtu(uplink: number | undefined, isVxlan: boolean): number | undefined {
+  if (uplink === undefined || !isVxlan) return uplink;
+  return Math.max(MIN_MTU, uplink - NETWORK_DEFAULTS.vxlanOverheadBytes);
+}
+
+/** Looks again and again, whatever became of the last look. */
+async function watch(log: Logger, signal: AbortSignal, intervalMs: number, look: () => Promise<void>): Promise<void> {
+  while (!signal.aborted) {
+    await sleep(intervalMs, systemClock, signal);
+    if (signal.aborted) return;
+    await look().catch((error: unknown) => log.warn('looking at the uplink failed', { error: messageOf(error) }));
+  }
+}
 
 /** A device that somebody removed takes every route along: all must be made anew. */
 function failWith(tun: TunDevice, run: ModuleContext): void {

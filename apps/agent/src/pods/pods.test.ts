@@ -27,8 +27,8 @@ describe('the MTU of pods', () => {
   const default6 = 'ip -6 -j route show default';
   const link = (name: string, mtu: number) => ({ [`ip -j link show dev ${name}`]: [{ ifname: name, mtu }] });
 
-  it.each<[string, Record<string, unknown>, number]>([
-    ['1500 without an uplink', {}, 1_500],
+  it.each<[string, Record<string, unknown>, number | undefined]>([
+    ['unknown without an uplink', {}, undefined],
     ['that of the link with the default route', { [default4]: [{ dev: 'ppp0' }], ...link('ppp0', 1_492) }, 1_492],
     [
       'that of the preferred one of several',

@@ -3,7 +3,7 @@ import { mustRun, type Runner } from '@edgemesh/linux';
 /** IPv6 works on no smaller link (RFC 8200, section 5). */
 export const MIN_MTU = 1_280;
 /** Ethernet's, where there is no uplink yet. */
-const DEFAULT_MTU = 1_500;
+export const DEFAULT_MTU = 1_500;
 
 interface RouteJson {
   readonly dev?: string;
@@ -11,8 +11,11 @@ interface RouteJson {
   readonly nexthops?: readonly { readonly dev?: string }[];
 }
 
-/** The MTU of the link that has the default route, in bytes: what pods may send without being cut on the way out. */
-export async function uplinkMtu(runner: Runner): Promise<number> {
+/**
+ * The MTU of the link that has the default route, in bytes: what pods may send without being cut on the way out. Undefined where
+ * there is none at the moment.
+ */
+export async function uplinkMtu(runner: Runner): Promise<number | undefined> {
   for (const family of ['-4', '-6']) {
     const { stdout } = await mustRun(runner, 'ip', [family, '-j', 'route', 'show', 'default']);
     const device = bestDevice(parseList<RouteJson>(stdout));
@@ -21,7 +24,7 @@ export async function uplinkMtu(runner: Runner): Promise<number> {
     const mtu = parseList<{ readonly mtu?: number }>(shown.stdout).find((link) => link.mtu !== undefined)?.mtu;
     if (mtu !== undefined) return Math.min(Math.max(mtu, MIN_MTU), 65_535);
   }
-  return DEFAULT_MTU;
+  return undefined;
 }
 
 function bestDevice(routes: readonly RouteJson[]): string | undefined {

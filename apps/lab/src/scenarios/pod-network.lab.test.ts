@@ -163,6 +163,32 @@ describe('pods on nodes behind two NATs that cannot be punched', () => {
     });
   });
 
+  it('learn of an uplink that takes smaller packets, new ones from the start', async () => {
+    // Both ends of the link, as when a provider changes it.
+    const setMtu = async (mtu: number) => {
+      await a.machine.must('ip', ['link', 'set', 'dev', 'eth0', 'mtu', String(mtu)]);
+      await mesh.lab.router('nat-a').must('ip', ['link', 'set', 'dev', 'lan0', 'mtu', String(mtu)]);
+    };
+    const mtuIs = (mtu: number) =>
+      pollUntil(async () => (await a.machine.must('ip', ['link', 'show', 'edgemesh-tun'])).includes(`mtu ${mtu} `), {
+        timeoutMs: 30_000,
+        what: `MTU ${mtu}`,
+      });
+    await setMtu(1_400);
+    await mtuIs(1_400);
+    const fits = (size: string) => pings(podA.machine, podB.address, '-M', 'do', '-s', size);
+    await pollUntil(() => fits('1372'), { timeoutMs: 30_000, what: 'a packet that fits' });
+    expect(await fits('1373')).toBe(false);
+    const late = await startCniPod(mesh, a, 'late');
+    expect(await late.machine.must('ip', ['link', 'show', 'eth0'])).toContain('mtu 1400 ');
+    // Sent in one piece by a pod that knows nothing of it, cut on the way to the new one.
+    for (const { machine } of [podB, podA]) {
+      await pollUntil(() => pings(machine, late.address, '-s', '1472'), { timeoutMs: 30_000, what: 'in pieces' });
+    }
+    await late.remove();
+    await setMtu(1_500);
+  });
+
   it('are no business of a node where the pod network is off', async () => {
     expect(await traces(off.machine)).toBe('');
     expect((await off.status()).details).not.toHaveProperty('cni');

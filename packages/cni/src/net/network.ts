@@ -42,7 +42,7 @@ export interface PodNetworkOptions {
   readonly nft?: (script: string) => Promise<void>;
   /** Tells the plugin about this node: called when it changes. */
   readonly writeNodeFile?: (facts: NodeFacts) => Promise<void>;
-  /** MTU for pods, for the plugin. */
+  /** MTU for pods, for the plugin; {@link PodNetwork.setMtu} changes it. */
   readonly mtu?: number;
   readonly log?: Logger;
   readonly metrics?: Metrics;
@@ -63,6 +63,8 @@ export interface PodNetwork extends AsyncDisposable {
   /** For InboundHandler.openDatagrams of kind `packets`: takes a channel of that node, or says why not. */
   accept(nodeName: string): Datagrams | MeshError;
   status(): PodNetworkStatus;
+  /** Another MTU for pods that start from now on. */
+  setMtu(mtu: number): void;
   /** Resolves when what is known now is in the kernel, or could not be put there. */
   settled(): Promise<void>;
 }
@@ -88,6 +90,7 @@ class RoutedPodNetwork implements PodNetwork {
   readonly #undo: (() => void)[] = [];
   #plan: NetworkPlan = { own: [], paths: [], skipped: [], rangesOf: new Map() };
   #facts = '';
+  #mtu: number | undefined;
   #masquerade = '';
   #vxlanGuard = '';
   #error: string | undefined;
@@ -103,6 +106,7 @@ class RoutedPodNetwork implements PodNetwork {
     this.#options = options;
     this.#log = log;
     this.#clock = clock;
+    this.#mtu = options.mtu;
     const { tun, openPackets, view, probe, tunnelPorts = NETWORK_DEFAULTS.tunnelPorts } = options;
     this.#pump = new PacketPump({ tun, openPackets, tunnelPorts, metrics: packetMetrics(metrics), log, clock });
     this.#changes = metrics
@@ -133,6 +137,11 @@ class RoutedPodNetwork implements PodNetwork {
     const { name, offload } = this.#options.tun;
     const channels = [...this.#pump.peers.values()].filter((peer) => peer.isOpen).map((peer) => peer.nodeName);
     return { own, paths, skipped, tun: { name, offload }, channels, error: this.#error };
+  }
+
+  setMtu(mtu: number): void {
+    this.#mtu = mtu;
+    this.#soon();
   }
 
   async settled(): Promise<void> {
@@ -246,7 +255,8 @@ class RoutedPodNetwork implements PodNetwork {
 
   /** A node whose ranges are not known (any more) keeps those of before: its pods are still there. */
   async #tellPlugin(own: readonly string[]): Promise<void> {
-    const { nodeName, mtu, writeNodeFile } = this.#options;
+    const { nodeName, writeNodeFile } = this.#options;
+    const mtu = this.#mtu;
     if (own.length === 0 || writeNodeFile === undefined) return;
     const facts: NodeFacts = { nodeName, podCIDRs: own, ...(mtu === undefined ? {} : { mtu }) };
     const text = JSON.stringify(facts);

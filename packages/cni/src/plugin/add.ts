@@ -117,6 +117,7 @@ const exists = ({ line, message }: BatchFailure) => line.startsWith('link add') 
 async function makeLinks(call: Call, link: PodLink, { more }: Allocation): Promise<void> {
   const { ports } = call;
   await ensureBridge(call, link);
+  await lowerBridge(call, link);
   let failed = await ipBatch(ports.execute, hostLines(link));
   if (failed.some(exists)) {
     // Left by a call that was killed: make it anew, for nobody knows how far that one came.
@@ -140,6 +141,12 @@ async function ensureBridge({ ports }: Call, { bridge, mtu, addresses }: PodLink
   throwFirst(await ipBatch(ports.execute, [bridgeLine(bridge, mtu)]), exists);
   for (const [setting, value] of bridgeSettings(bridge, addresses)) ports.files.set(setting, value);
   throwFirst(await ipBatch(ports.execute, bridgeLines(bridge, addresses)), () => false);
+}
+
+/** What is too large for a port of the bridge is dropped without a word; for the bridge itself, the sender is told. */
+async function lowerBridge({ ports }: Call, { bridge, mtu }: PodLink): Promise<void> {
+  const present = Number(ports.files.read(`/sys/class/net/${bridge}/mtu`) ?? 0);
+  if (present > mtu) throwFirst(await ipBatch(ports.execute, [`link set dev ${bridge} mtu ${mtu}`]), () => false);
 }
 
 function resultOf(call: Call, link: PodLink, { more }: Allocation): CniResult {

@@ -78,6 +78,15 @@ describe('ADD', () => {
     expect(await without.call('DEL')).toMatchObject({ code: 0 });
   });
 
+  it('makes a bridge no larger than its ports', async () => {
+    const { ports, call } = machine({ bridge: { addresses: ['10.244.1.1', 'fd44:1::1'], mac: 'x' } });
+    ports.disk.set('/sys/class/net/emcni0/mtu', '1500\n');
+    await call('ADD', conf({ mtu: 9000 }), 'large');
+    expect(ports.lines()).not.toContain('link set dev emcni0 mtu 9000');
+    await call('ADD', conf({ mtu: 1400 }), 'small');
+    expect(ports.lines()).toContain('link set dev emcni0 mtu 1400');
+  });
+
   it('gives an address back when the kernel refuses the link', async () => {
     const { ports, call } = machine({
       answer: ({ command, args }) =>

@@ -50,6 +50,8 @@ export interface TunDevice extends AsyncDisposable {
   resume(): void;
   /** Gives header and packet to the kernel. False: it did not take them (malformed, or no memory); counted. */
   write(frame: Uint8Array): boolean;
+  /** Changes the MTU, in bytes; what waits in the queue keeps its size. */
+  setMtu(mtu: number): Promise<void>;
   /** Ends when the device is closed or reading fails. */
   readonly closed: Promise<Error | undefined>;
 }
@@ -91,8 +93,9 @@ export async function openTun(options: TunOptions): Promise<TunDevice> {
     const mtu = String(options.mtu ?? LINUX_DEFAULTS.tunMtu);
     const queue = String(options.queueLength ?? LINUX_DEFAULTS.tunQueueLength);
     const up = ['link', 'set', 'dev', options.name, 'up', 'mtu', mtu, 'txqueuelen', queue];
-    await mustRun(options.runner ?? createRunner(), 'ip', up);
-    return new Tun(options, fd, offload);
+    const runner = options.runner ?? createRunner();
+    await mustRun(runner, 'ip', up);
+    return new Tun({ ...options, runner }, fd, offload);
   } catch (error) {
     closeSync(fd);
     throw error;
@@ -128,12 +131,14 @@ class Tun implements TunDevice {
   readonly offload: TunDevice['offload'];
   readonly closed: Promise<Error | undefined>;
   readonly #fd: number;
+  readonly #runner: Runner;
   readonly #socket: Socket;
   readonly #dropped;
   #onFrame: ((frame: Uint8Array) => void) | undefined;
   #open = true;
 
-  constructor(options: TunOptions, fd: number, offload: TunDevice['offload']) {
+  constructor(options: TunOptions & { readonly runner: Runner }, fd: number, offload: TunDevice['offload']) {
+    this.#runner = options.runner;
     const { log = silentLogger, metrics = noMetrics } = options;
     this.name = options.name;
     this.offload = offload;
@@ -191,6 +196,10 @@ class Tun implements TunDevice {
       this.#dropped.add();
       return false;
     }
+  }
+
+  async setMtu(mtu: number): Promise<void> {
+    await mustRun(this.#runner, 'ip', ['link', 'set', 'dev', this.name, 'mtu', String(mtu)]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

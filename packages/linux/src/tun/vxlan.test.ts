@@ -60,6 +60,13 @@ describe('the VXLAN device', () => {
     expect(isThere()).toBe(false);
   });
 
+  it('takes another MTU, now and when it is made anew', async () => {
+    const { vxlan, lines } = machine();
+    await vxlan.setMtu(1400);
+    await vxlan.apply(MAC, [near]);
+    expect(lines()[0]).toContain('mtu 1400');
+  });
+
   it('is made anew where somebody removed it, and where an earlier process left one', async () => {
     const removed = machine();
     await removed.vxlan.apply(MAC, [near]);

@@ -34,13 +34,16 @@ export interface Vxlan {
   readonly port: number;
   /** Makes the device, with this MAC, and its peers; returns the number of changes. Without peers there is no device. */
   apply(mac: string, peers: readonly VxlanPeer[]): Promise<number>;
+  /** Changes the MTU, in bytes of the inner packet. */
+  setMtu(mtu: number): Promise<void>;
   clear(): Promise<void>;
 }
 
 /** Creates the manager of the device; the kernel is touched by the first `apply`. */
 export function createVxlan(options: VxlanOptions): Vxlan {
-  const { name, id, port, mtu, runner = createRunner(), log = silentLogger } = options;
+  const { name, id, port, runner = createRunner(), log = silentLogger } = options;
   const writeSetting = options.writeSetting ?? ((setting, value) => writeFile(`/proc/sys/${setting}`, value));
+  let { mtu } = options;
   /** What the device has, as far as we made it; undefined: nothing is known of it. */
   let present: Entries | undefined;
 
@@ -93,6 +96,10 @@ export function createVxlan(options: VxlanOptions): Vxlan {
       await batch('bridge', forwards);
       present = wanted;
       return changes + neighbours.length + forwards.length;
+    },
+    async setMtu(next) {
+      mtu = next;
+      if (present !== undefined) await mustRun(runner, 'ip', ['link', 'set', 'dev', name, 'mtu', String(mtu)]);
     },
     async clear() {
       if (await exists()) await remove();
