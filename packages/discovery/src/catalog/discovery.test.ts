@@ -43,6 +43,15 @@ describe('createDiscovery', () => {
     expect(revisions).toEqual([1, 2]);
   });
 
+  it('waits no longer for the first catalog when there was nothing to read', async () => {
+    const { discovery, sink, clock } = await start();
+    await using _ = discovery;
+    sink.synced();
+    sink.upsert(service('web'));
+    clock.advance(10);
+    expect([...discovery.current.services.keys()]).toEqual(['shop/web']);
+  });
+
   it('waits with the first catalog until all is there, but not for a source that never is', async () => {
     const { discovery, sink, clock } = await start();
     await using _ = discovery;

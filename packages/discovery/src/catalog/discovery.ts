@@ -118,7 +118,7 @@ function run(options: DiscoveryOptions, parts: Parts): Discovery {
   }));
   const onSynced = () => {
     if (!records.every((record) => record.synced)) return;
-    publisher.flush();
+    publisher.synced();
     synced.resolve();
   };
   const status = () =>

@@ -28,6 +28,8 @@ export interface Publisher extends CatalogView {
   touch(kind: GroupKind, key: string): void;
   /** Publishes now what is collected. */
   flush(): void;
+  /** Everything has been read once, be it nothing: publishes it, and what changes from now on after the usual window. */
+  synced(): void;
   stop(): void;
 }
 
@@ -75,6 +77,10 @@ export function createPublisher(options: PublisherOptions): Publisher {
       if (timer === undefined && !stopped) timer = clock.after(published ? windowMs : firstWindowMs, flush);
     },
     flush,
+    synced() {
+      published = true;
+      flush();
+    },
     stop() {
       stopped = true;
       timer?.cancel();

@@ -39,6 +39,7 @@ async function start(api: KubeApi, options: Partial<KubernetesSourceOptions> = {
   const discovery: Discovery = await createDiscovery({
     sources: [source],
     publishWindowMs: 0,
+    firstPublishMs: 20,
     ...(snapshotFile && { snapshotFile }),
   });
   stack.current.use(discovery);

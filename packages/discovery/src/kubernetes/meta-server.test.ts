@@ -57,7 +57,12 @@ async function start(
 ): Promise<Discovery> {
   const source = createKubernetesSource({ mode: 'metaserver', connection: { server: meta.url }, ...fast, ...options });
   return stack.use(
-    await createDiscovery({ sources: [source], publishWindowMs: 0, ...(snapshotFile && { snapshotFile }) }),
+    await createDiscovery({
+      sources: [source],
+      publishWindowMs: 0,
+      firstPublishMs: 20,
+      ...(snapshotFile && { snapshotFile }),
+    }),
   );
 }
 async function snapshotPath(): Promise<string> {
@@ -225,7 +230,7 @@ describe('a source on a metaServer', () => {
       ...fast,
       resources: [],
     });
-    const discovery = stack.use(await createDiscovery({ sources: [source], publishWindowMs: 0 }));
+    const discovery = stack.use(await createDiscovery({ sources: [source], publishWindowMs: 0, firstPublishMs: 20 }));
     source.follow([{ kind: 'Pod', namespace: 'shop' }]);
     await until(discovery, ({ objects }) => objects.get('Pod')?.has('shop/a') === true);
     meta.disconnect({ silent: false });
