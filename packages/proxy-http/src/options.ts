@@ -62,8 +62,8 @@ export const HTTP_DEFAULTS = {
   poolIdleMs: 30_000,
   /** Upstream connections per endpoint. */
   maxConnectionsPerEndpoint: 1_024,
-  /** Unused ones kept per endpoint. */
-  maxIdlePerEndpoint: 64,
+  /** Unused ones kept per endpoint. With fewer than requests come at once, each wave of them connects anew. */
+  maxIdlePerEndpoint: 256,
   /** HTTP/2 sessions per endpoint; each carries as many streams as the endpoint allows. */
   maxSessionsPerEndpoint: 4,
   /** Requests that wait for a connection, per endpoint; more is 503. */

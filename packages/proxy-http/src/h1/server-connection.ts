@@ -295,8 +295,11 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
     this.state = 'linger';
     this.lingerBytes = this.waiting?.length ?? 0;
     this.waiting = undefined;
-    this.deadline = this.context.sweeper.now + this.context.limits.lingerMs;
-    this.socket.end();
+    // What is still to be taken by the client comes first.
+    this.deadline = this.context.sweeper.now + this.context.limits.writeIdleMs;
+    this.socket.end(() => {
+      this.deadline = this.context.sweeper.now + this.context.limits.lingerMs;
+    });
     this.socket.resume();
   }
 
@@ -343,8 +346,10 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
       else if (this.waiting === undefined) this.socket.destroy();
       return;
     }
-    if (this.state === 'head' || this.state === 'linger') this.socket.end();
-    if (this.exchange !== undefined || this.state === 'linger') this.socket.destroy();
+    // While it lingers the socket closes by itself: when the client has taken all.
+    if (this.state === 'linger') return;
+    if (this.exchange !== undefined) this.socket.destroy();
+    else this.socket.end();
   }
 
   /**
