@@ -1,5 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { LabMachine } from '@edgemesh/testkit/netns';
 import { createMesh, POD_IP } from '../harness/mesh.ts';
 import { QUIET } from './lan.ts';
@@ -7,7 +8,7 @@ import type { Row } from './report.ts';
 import { startIperf, startNginx } from './tools.ts';
 import { benchServices, compareTraffic, HTTP_PORT, IPERF_IP, IPERF_PORT, type Way, WEB_IP } from './traffic.ts';
 
-/** EdgeMesh, haproxy as a TLS-to-TLS TCP chain and Nebula, one after the other on the same two nodes. Ratios are to the direct path. */
+/** EdgeMesh, haproxy as a TLS-to-TLS TCP chain, a plain TCP chain in Node and Nebula, one after the other on the same two nodes. Ratios are to the direct path. */
 export async function benchPeers(seconds: number): Promise<Row[]> {
   await using mesh = await createMesh({ hosts: { a: { lan: 'home' }, b: { lan: 'home' } } });
   const [a, b] = [mesh.host('a'), mesh.host('b')];
@@ -20,8 +21,13 @@ export async function benchPeers(seconds: number): Promise<Row[]> {
     rows.push(...(await compareTraffic(scenario, direct, way, seconds)));
 
   const chain = await startHaproxyChain(a, b, mesh.folder);
-  await measure('peer: haproxy, TLS to TLS', { client: a, web: `http://127.0.0.1:${HTTP_PORT}/`, iperf: '127.0.0.1' });
+  const local: Way = { client: a, web: `http://127.0.0.1:${HTTP_PORT}/`, iperf: '127.0.0.1' };
+  await measure('peer: haproxy, TLS to TLS', local);
   await chain.stop();
+
+  const plain = await startPlainChain(a, b);
+  await measure('peer: plain TCP chain of two Node processes', local);
+  await plain.stop();
 
   const nebula = await startNebula(a, b, mesh.folder);
   await measure('peer: Nebula', { client: a, web: `http://${nebula.address}:${HTTP_PORT}/`, iperf: nebula.address });
@@ -84,6 +90,21 @@ ${ports.map((port) => `listen port${port}\n${listen(port)}`).join('\n')}
     ['curl', '-sf', `http://127.0.0.1:${HTTP_PORT}/`],
     processes.flatMap((p) => p.lines),
   );
+  return { stop: async () => void (await Promise.all(processes.map((p) => p.kill()))) };
+}
+
+/** Two Node processes that only pipe sockets, without any encryption: as near as Node comes to doing nothing. */
+async function startPlainChain(a: LabMachine, b: LabMachine): Promise<Peer> {
+  const script = fileURLToPath(new URL('chain-main.ts', import.meta.url));
+  const start = async (machine: LabMachine, pair: (port: number) => string) => {
+    const child = machine.spawn(process.execPath, [script, ...[HTTP_PORT, IPERF_PORT].map(pair)]);
+    await child.waitForLine('ready');
+    return child;
+  };
+  const processes = [
+    await start(b, (port) => `${b.address()}:${port + 10_000}=${POD_IP}:${port}`),
+    await start(a, (port) => `127.0.0.1:${port}=${b.address()}:${port + 10_000}`),
+  ];
   return { stop: async () => void (await Promise.all(processes.map((p) => p.kill()))) };
 }
 

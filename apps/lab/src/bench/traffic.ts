@@ -24,7 +24,7 @@ export interface Way {
   readonly iperf: string;
 }
 
-/** Bulk, keep-alive and new connections over a direct way and one through the mesh, in turns. */
+/** Bulk, keep-alive, new connections, and requests beside bulk over a direct way and one through the mesh, in turns. */
 export async function compareTraffic(scenario: string, direct: Way, mesh: Way, seconds: number): Promise<Row[]> {
   const rows: Row[] = [];
   for (const streams of [1, 4]) {
@@ -47,7 +47,19 @@ export async function compareTraffic(scenario: string, direct: Way, mesh: Way, s
   };
   await load('wrk keep-alive, 32 connections', 32, false);
   await load('wrk Connection: close, 16', 16, true);
+  rows.push(compareWrk(scenario, INTERACTIVE, await besideBulk(direct, seconds), await besideBulk(mesh, seconds)));
   return rows;
+}
+
+const INTERACTIVE = 'wrk keep-alive, 1 connection beside a bulk stream';
+
+/** One request after the other while iperf3 fills the path: what an interactive user feels. */
+async function besideBulk(way: Way, seconds: number): Promise<WrkResult> {
+  const bulk = iperf(way.client, way.iperf, IPERF_PORT, seconds + 1);
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  const requests = await wrk(way.client, way.web, seconds, 1);
+  await bulk;
+  return requests;
 }
 
 export function compareWrk(scenario: string, what: string, direct: WrkResult, mesh: WrkResult): Row {

@@ -20,6 +20,9 @@ const apps = process.env.EDGEMESH_LAB_APPS ?? join(root, 'apps');
 /** The built entry of an app. */
 export const app = (name: string, entry = 'main') => join(apps, name, 'dist', `${entry}.js`);
 
+/** How bin/edgemesh-agent starts Node. */
+const AGENT_FLAGS = ['--max-semi-space-size=4'];
+
 /** The mesh secret of every lab mesh that names no other. */
 export const LAB_SECRET = 'lab-secret-of-this-run-only';
 /** Pod address of every backend, the same on each node: legal in a mesh, as docker hands it out everywhere. */
@@ -205,7 +208,7 @@ async function startAgent(machine: LabMachine, folder: string, options: AgentOpt
   await swapConfig(await configWith({}));
   await symlink(join('..data', 'config.yaml'), configFile);
   const launch = () =>
-    machine.spawn(process.execPath, [app('agent'), '--config-file', configFile], {
+    machine.spawn(process.execPath, [...AGENT_FLAGS, app('agent'), '--config-file', configFile], {
       env: { NODE_NAME: machine.name, ...options.env },
     });
   const agent: MeshAgent = {
