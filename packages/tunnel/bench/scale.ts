@@ -16,12 +16,14 @@ import { parseArgs } from 'node:util';
 import { runCircuits, runMembers } from './scale-members.ts';
 import { type RelayState, runRelay } from './scale-relay.ts';
 
+/** As bin/edgemesh-server starts it. */
+const SERVER_FLAGS = ['--max-semi-space-size=8'];
 const MEMBERS_PER_PROCESS = 250;
 const CIRCUITS_PER_STEP = 1_000;
 const MEMBERS_PER_STEP = 500;
 
 const start = (...args: (string | number)[]): ChildProcess =>
-  fork(process.argv[1] as string, ['as', ...args.map(String)], { execArgv: process.execArgv });
+  fork(process.argv[1] as string, ['as', ...args.map(String)], { execArgv: [...process.execArgv, ...SERVER_FLAGS] });
 const said = <T>(child: ChildProcess): Promise<T> => once(child, 'message').then(([body]) => body as T);
 const ask = <T>(child: ChildProcess, message: object): Promise<T> => {
   const answer = said<T>(child);
