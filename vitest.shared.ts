@@ -12,6 +12,8 @@ export default defineConfig({
     exclude: ['**/*.lab.test.ts', '**/node_modules/**', '**/dist/**'],
     testTimeout: 15_000,
     hookTimeout: 15_000,
+    // The default of one second is short for machines that build and test at once.
+    expect: { poll: { timeout: 10_000 } },
     pool: 'forks',
   },
 });
