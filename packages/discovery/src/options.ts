@@ -112,6 +112,8 @@ export const MAX_FOLLOWED = 256;
 
 /** Seconds after which a node whose Lease does not change counts as gone. */
 export const REPORT_LEASE_SECONDS = 45;
+/** Milliseconds after which the Lease of a node that is gone is deleted. */
+export const REPORT_FORGET_MS = 3_600_000;
 /** Milliseconds between renewals of the Lease. */
 export const REPORT_RENEW_MS = 15_000;
 /** Milliseconds between looks at the Leases of all nodes: how soon one that leaves or appears shows in statuses. */

@@ -13,6 +13,8 @@ export interface Reports {
   renew(report: string, signal: AbortSignal): Promise<void>;
   /** Reads all; answers those whose node lives, by node, sorted. */
   read(signal: AbortSignal): Promise<readonly NodeReport[]>;
+  /** Deletes the Leases of nodes that are gone for long. */
+  sweep(signal: AbortSignal): Promise<void>;
   /** Takes this node's Lease away, so that nobody waits for it to run out. */
   release(signal: AbortSignal): Promise<void>;
 }
@@ -31,13 +33,17 @@ export interface ReportsOptions {
   readonly namespace: string;
   /** What the reports are about: `gateway`. */
   readonly topic: string;
+  /** Milliseconds after which the Lease of a node that is gone is deleted. */
+  readonly forgetMs: number;
 }
 
 /** Reports of one topic. A node lives as long as its Lease changes, by this node's clock: clocks of nodes need not agree. */
-export function createReports({ client, clock, node, namespace, topic }: ReportsOptions): Reports {
+export function createReports({ client, clock, node, namespace, topic, forgetMs }: ReportsOptions): Reports {
   const folder = `/apis/coordination.k8s.io/v1/namespaces/${encodeURIComponent(namespace)}/leases`;
-  const name = `edgemesh-${topic}-${node}`;
-  const own = `${folder}/${encodeURIComponent(name)}`;
+  const nameOf = (holder: string) => `edgemesh-${topic}-${holder}`;
+  const pathOf = (holder: string) => `${folder}/${encodeURIComponent(nameOf(holder))}`;
+  const name = nameOf(node);
+  const own = pathOf(node);
   const seen = new Map<string, { readonly stamp: string; readonly at: number }>();
   let written = false;
 
@@ -88,6 +94,17 @@ export function createReports({ client, clock, node, namespace, topic }: Reports
         if (!leases.some((lease) => fieldsOf(lease.spec).holderIdentity === holder)) seen.delete(holder);
       }
       return [...alive.values()].sort((a, b) => (a.node < b.node ? -1 : 1));
+    },
+    async sweep(signal) {
+      for (const [holder, { at }] of [...seen]) {
+        if (clock.now() - at < forgetMs) continue;
+        seen.delete(holder);
+        try {
+          await client.remove(pathOf(holder), signal);
+        } catch (error) {
+          if (!isStatus(error, 404)) throw error;
+        }
+      }
     },
     async release(signal) {
       if (!written) return;

@@ -124,11 +124,14 @@ describe('a writer of statuses', () => {
       },
       spec: { holderIdentity: '0-dead', leaseDurationSeconds: 0.3, renewTime: '2026-01-01T00:00:00.000000Z' },
     } as never);
-    const writer = start(api, 'a');
+    const writer = start(api, 'a', { forgetMs: 600 });
     writer.publish(publication('192.0.2.1', 'one'));
     await expect.poll(() => writer.state()).toMatchObject({ role: 'follower', leader: '0-dead', nodes: 2 });
     expect(statusOf(api, 'one')).toBeUndefined();
     await expect.poll(() => addressesOf(api)).toEqual(['192.0.2.1']);
+    await expect
+      .poll(() => api.list('Lease').map(({ metadata }) => metadata.name), { timeout: 5_000 })
+      .toEqual(['edgemesh-gateway-a']);
   });
 
   it('keeps what others write at the same time, by reading again after a conflict', async () => {

@@ -17,6 +17,7 @@ import { DiscoveryError } from '../../errors.ts';
 import { createDiscoveryMetrics, type DiscoveryMetrics } from '../../metrics.ts';
 import {
   DEFAULT_REQUEST_TIMEOUT_MS,
+  REPORT_FORGET_MS,
   REPORT_LOOK_MS,
   REPORT_RENEW_MS,
   STATUS_BACKOFF,
@@ -49,6 +50,7 @@ export interface StatusWriterOptions {
   readonly requestTimeoutMs?: number;
   readonly renewMs?: number;
   readonly lookMs?: number;
+  readonly forgetMs?: number;
   readonly delayMs?: number;
   readonly pauseMs?: number;
   readonly resyncMs?: number;
@@ -145,10 +147,11 @@ class LeasedWriter implements StatusWriter {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    const { connection, node, namespace, topic, requestTimeoutMs = DEFAULT_REQUEST_TIMEOUT_MS } = this.#options;
+    const { connection, node, namespace, topic } = this.#options;
+    const { requestTimeoutMs = DEFAULT_REQUEST_TIMEOUT_MS, forgetMs = REPORT_FORGET_MS } = this.#options;
     using transports = await createTransports(connection);
     const client = createObjectClient({ transports, requestTimeoutMs, clock: this.#clock });
-    const reports = createReports({ client, clock: this.#clock, node, namespace, topic });
+    const reports = createReports({ client, clock: this.#clock, node, namespace, topic, forgetMs });
     this.#reported = undefined;
     try {
       while (!signal.aborted) {
@@ -214,6 +217,7 @@ class LeasedWriter implements StatusWriter {
 
   async #lead(publication: StatusPublication, client: ObjectClient, reports: Reports, signal: AbortSignal) {
     this.#become('leader');
+    await reports.sweep(signal);
     const now = this.#clock.now();
     if (now >= this.#resyncAt) {
       this.#settled.clear();
