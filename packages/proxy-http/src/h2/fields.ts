@@ -63,6 +63,25 @@ export function endToEndFields(raw: readonly string[], leaveOut?: ReadonlySet<st
   return fields;
 }
 
+/**
+ * A header list as node:http2 takes it without looking at each field again. Fields of which it knows but one value are joined.
+ */
+export function toRawFields(pseudo: string, value: string, fields: HeaderList): string[] {
+  const raw = [pseudo, value];
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i] as string;
+    const first = SINGLE.has(name) ? indexOfName(raw, name) : -1;
+    if (first < 0) raw.push(name, fields[i + 1] as string);
+    else raw[first + 1] = `${raw[first + 1]}, ${fields[i + 1]}`;
+  }
+  return raw;
+}
+
+function indexOfName(raw: readonly string[], name: string): number {
+  for (let i = 0; i < raw.length; i += 2) if (raw[i] === name) return i;
+  return -1;
+}
+
 /** A header list as node:http2 wants it: repeated fields as arrays, or joined where it takes one value only. */
 export function toHttp2Headers(fields: HeaderList, into: OutgoingHttpHeaders): OutgoingHttpHeaders {
   for (let i = 0; i < fields.length; i += 2) {

@@ -70,9 +70,9 @@ export class Http2ServerConnection implements ServerConnection, Deadlined {
   private onStream(stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
     const { limits } = this.context;
     const { client } = this.exchangeContext;
-    if (this.session.destroyed) return;
-    // Opened and reset within one read: no endpoint shall hear of it.
-    if (stream.closed || stream.destroyed) {
+    // Opened and reset within one read, or with what broke the session: no endpoint shall hear of it.
+    if (stream.closed || stream.destroyed || this.session.destroyed) {
+      // It may still fail, and an error that nobody listens to would end the process.
       stream.on('error', () => stream.destroy());
       this.countReset();
       return;

@@ -1,11 +1,11 @@
-import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
+import { constants, type ServerHttp2Stream } from 'node:http2';
 import { HttpProxyError } from '../errors.ts';
 import { keepTrailers } from '../h1/body-decoder.ts';
 import { type HeaderList, headerValue } from '../headers.ts';
 import type { BodySink, ClientInfo, Downstream, RequestHead, ResponseHead } from '../message.ts';
 import type { HttpLimits } from '../options.ts';
 import type { Deadlined, Sweeper } from '../sweeper.ts';
-import { toHttp2Headers, trailerFields } from './fields.ts';
+import { toHttp2Headers, toRawFields, trailerFields } from './fields.ts';
 
 /** What an exchange needs of its connection. */
 export interface Http2ExchangeContext {
@@ -34,6 +34,9 @@ export class Http2Exchange implements Downstream, Deadlined {
   private bodyOver = false;
   private trailersIn: HeaderList | undefined;
   private trailersOut: HeaderList | undefined;
+  /** Bytes of a response of known length, without trailers, that are still to come. */
+  private left = Number.POSITIVE_INFINITY;
+  private awaitsDrain = false;
   private responseEnded = false;
   private raw = false;
   private over = false;
@@ -44,16 +47,11 @@ export class Http2Exchange implements Downstream, Deadlined {
     this.client = context.client;
     this.context = context;
     this.isGrpc = (headerValue(head.headers, 'content-type') ?? '').startsWith('application/grpc');
-    stream.on('trailers', (trailers) => {
-      this.trailersIn = keepTrailers(trailerFields(trailers));
-    });
-    stream.on('drain', () => {
-      if (!this.responseEnded) this.deadline = Number.POSITIVE_INFINITY;
-      this.onDrained?.();
-    });
-    stream.on('wantTrailers', () => {
-      if (!stream.destroyed) stream.sendTrailers(toHttp2Headers(this.trailersOut ?? [], {}));
-    });
+    if (head.body !== 'none') {
+      stream.on('trailers', (trailers) => {
+        this.trailersIn = keepTrailers(trailerFields(trailers));
+      });
+    }
     stream.on('error', () => this.finish());
     stream.on('close', () => this.finish());
     context.sweeper.add(this);
@@ -93,28 +91,40 @@ export class Http2Exchange implements Downstream, Deadlined {
 
   respond(head: ResponseHead): void {
     if (this.over || this.stream.destroyed || this.stream.headersSent) return;
-    const headers: OutgoingHttpHeaders = { ':status': head.status };
     if (head.status === 101) {
       this.raw = true;
-      headers[':status'] = 200;
-      toHttp2Headers(head.headers, headers);
+      const headers = toHttp2Headers(head.headers, { ':status': 200 });
       delete headers[HANDSHAKE];
       this.stream.respond(headers, { endStream: false });
       return;
     }
-    toHttp2Headers(head.headers, headers);
+    const fields = toRawFields(':status', String(head.status), head.headers);
     const endStream = head.body === 'none';
     // gRPC frames its messages itself and writes no lengths.
     const writesLength = head.contentLength !== undefined && !(endStream && this.isGrpc);
-    if (writesLength) headers['content-length'] = String(head.contentLength);
+    if (writesLength) fields.push('content-length', String(head.contentLength));
     // Trailers may follow where the length is open, or the client speaks gRPC.
     const waitForTrailers = !endStream && (head.body === 'stream' || this.head.acceptsTrailers);
-    this.stream.respond(headers, { endStream, waitForTrailers });
+    if (waitForTrailers) this.stream.on('wantTrailers', () => this.sendTrailers());
+    else this.left = head.contentLength ?? Number.POSITIVE_INFINITY;
+    this.stream.respond(fields, { endStream, waitForTrailers });
+  }
+
+  private sendTrailers(): void {
+    if (!this.stream.destroyed) this.stream.sendTrailers(toHttp2Headers(this.trailersOut ?? [], {}));
   }
 
   write(chunk: Uint8Array): boolean {
     if (this.over || this.stream.destroyed || this.stream.writableEnded) return true;
+    if (chunk.length > 0 && chunk.length === this.left) {
+      // The last piece: its frame can say so, instead of an empty one after it.
+      this.left = 0;
+      this.stream.end(chunk);
+      return true;
+    }
+    this.left -= chunk.length;
     if (this.stream.write(chunk)) return true;
+    this.awaitDrain();
     if (!this.raw) this.deadline = this.context.sweeper.now + this.context.limits.writeIdleMs;
     return false;
   }
@@ -150,6 +160,16 @@ export class Http2Exchange implements Downstream, Deadlined {
       this.bodyOver = true;
       this.sink.failed(new HttpProxyError('request-timeout', 'the request body did not arrive in time'));
     } else this.stream.destroy(new HttpProxyError('client-gone', 'the client takes nothing'));
+  }
+
+  private awaitDrain(): void {
+    if (this.awaitsDrain) return;
+    this.awaitsDrain = true;
+    this.stream.once('drain', () => {
+      this.awaitsDrain = false;
+      if (!this.responseEnded) this.deadline = Number.POSITIVE_INFINITY;
+      this.onDrained?.();
+    });
   }
 
   private awaitBody(): void {
