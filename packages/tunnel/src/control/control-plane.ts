@@ -54,11 +54,13 @@ async function assemble(options: ControlPlaneOptions, stack: AsyncDisposableStac
   const localPort = await chooseLocalPort(options.outboundPort ?? 'auto');
   const { connectTimeoutMs, silenceTimeoutMs } = tunables;
   const line = new HandshakeLine(tunables.maxInboundHandshakes);
+  let plane: Plane | undefined;
   const host = await createHost({
     privateKey: options.identity.privateKey,
     psk: { current: options.secrets.current.pnetKey, accepted: options.secrets.accepted.map((keys) => keys.pnetKey) },
     transport: { port, localPort, connectTimeoutMs, silenceTimeoutMs, line, log, metrics },
     listen: port.addresses,
+    announce: () => plane?.announced() ?? [],
     serveRelay: options.serveRelay ?? false,
     maxReservations: options.maxReservations ?? tunables.maxConnections,
     dht: options.dht ?? false,
@@ -71,7 +73,7 @@ async function assemble(options: ControlPlaneOptions, stack: AsyncDisposableStac
   const { signal } = closing;
   const rpc = await Rpc.create({ node: host.node, tunables, log, metrics, signal });
   const parts = { clock, random, log, metrics, tunables, pins, store, port, host, rpc, localPort, signal, stack };
-  const plane = new Plane(options, parts);
+  plane = new Plane(options, parts);
   await plane.start();
   return plane;
 }

@@ -20,7 +20,7 @@ import { createLibp2p, type ServiceFactoryMap } from 'libp2p';
 import type { ControlTunables } from '../options.ts';
 import type { SocketAddress } from '../types.ts';
 import { recordRules } from './records/dht-records.ts';
-import { toMultiaddr } from './transport/multiaddrs.ts';
+import { fromMultiaddr, toMultiaddr } from './transport/multiaddrs.ts';
 import { type PskKeys, pskProtector } from './transport/psk-protector.ts';
 import { type SharedTcpDialOptions, type SharedTcpOptions, sharedTcp } from './transport/tcp.ts';
 
@@ -29,6 +29,8 @@ export interface HostOptions {
   readonly psk: PskKeys;
   readonly transport: SharedTcpOptions;
   readonly listen: readonly SocketAddress[];
+  /** Where members reach this node, as it is now. */
+  readonly announce: () => readonly SocketAddress[];
   readonly serveRelay: boolean;
   readonly maxReservations: number;
   readonly dht: boolean;
@@ -77,6 +79,8 @@ interface Pingable {
 }
 
 const DHT_PROTOCOL = '/edgemesh/kad/1.0.0';
+/** The first search for our own neighbours need not wait a second, in milliseconds: lookups wait for it. */
+const DHT_TIMES = { initialQuerySelfInterval: 100 };
 /** The read buffer must hold a whole window, or libp2p resets slow readers. */
 const YAMUX_STREAMS = {
   initialStreamWindowSize: 256 * 1024,
@@ -91,7 +95,14 @@ export async function createHost(options: HostOptions): Promise<Host> {
   const node = await createLibp2p({
     privateKey: options.privateKey,
     logger: silentLibp2pLogger,
-    addresses: { listen: options.listen.map((address) => toMultiaddr(address).toString()) },
+    addresses: {
+      listen: options.listen.map((address) => toMultiaddr(address).toString()),
+      // members that come by the DHT dial what is announced, and 0.0.0.0 leads to themselves
+      announceFilter: (found) => [
+        ...found.filter((address) => fromMultiaddr(address) === undefined),
+        ...options.announce().map(toMultiaddr),
+      ],
+    },
     transports: [sharedTcp(options.transport), circuitRelayTransport({ reservationConcurrency: 4 })],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux({ enableKeepAlive: false, streamOptions: YAMUX_STREAMS })],
@@ -153,11 +164,15 @@ async function optionalServices({ autonat, dht, serveRelay, tunables }: HostOpti
   if (dht) {
     const { kadDHT } = await import('@libp2p/kad-dht');
     const rules = recordRules(tunables.maxRecordBytes);
-    // relays have private addresses in many a mesh: none is sorted out, and the first search need not wait
-    const eager = { initialQuerySelfInterval: 100, peerInfoMapper: (peer: PeerInfo) => peer };
-    services.dht = kadDHT({ protocol: DHT_PROTOCOL, clientMode: !serveRelay, ...rules, ...eager });
+    const clientMode = !serveRelay;
+    services.dht = kadDHT({ protocol: DHT_PROTOCOL, clientMode, ...rules, ...DHT_TIMES, peerInfoMapper: asItIs });
   }
   return services as ServiceFactoryMap;
+}
+
+/** Relays have private addresses in many a mesh: none is sorted out. */
+function asItIs(peer: PeerInfo): PeerInfo {
+  return peer;
 }
 
 /** libp2p's defaults (15 reservations, 128 KiB, 2 minutes) suit a public network, not relays of one's own. */

@@ -282,6 +282,12 @@ export class Plane implements ManagedControlPlane {
     return this.#dialer;
   }
 
+  /** Where members reach this node. */
+  announced(): readonly SocketAddress[] {
+    const { publicAddresses, lanAddresses } = this.#facts.read();
+    return [...publicAddresses, ...lanAddresses];
+  }
+
   setFoundAddresses(addresses: readonly SocketAddress[]): void {
     this.#facts.found = addresses;
     detach('own record', this.#parts.log, this.#own.update());

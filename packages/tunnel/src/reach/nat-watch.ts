@@ -68,10 +68,16 @@ export class NatWatch implements Disposable {
 
   /** A punch has seen the NAT, too. */
   noteKind(kind: NatKind): void {
-    this.#set({ ...this.#status, kind });
+    this.#set({ ...this.#status, kind: this.#judge(kind) });
   }
 
-  /** Relays, network or port mapping have changed: what was found may be wrong by now. */
+  /** Another network has another NAT. */
+  networkChanged(): void {
+    this.#set({ ...this.#status, kind: undefined });
+    this.changed();
+  }
+
+  /** Relays or port mapping have changed: what was found may be wrong by now. */
   changed(): void {
     const { settleMs } = this.#deps.options;
     this.#schedule(settleMs + settleMs * (this.#deps.random ?? Math.random)());
@@ -107,9 +113,15 @@ export class NatWatch implements Disposable {
       log.debug('an address was not reached, asking again', { addresses: this.#status.confirmed.map(formatAddress) });
       this.#schedule(options.doubtMs);
     } else {
-      this.#set({ kind: kind ?? this.#status.kind, ...found });
+      this.#set({ kind: this.#judge(kind), ...found });
     }
     this.#doubtful = lost && !this.#doubtful;
+  }
+
+  /** One relay cannot tell what two have seen, and no relay nothing. */
+  #judge(seen: NatKind | undefined): NatKind | undefined {
+    const { kind } = this.#status;
+    return seen === undefined || (seen === 'unknown' && kind === 'symmetric') ? kind : seen;
   }
 
   async #lookAtNat(signal: AbortSignal): Promise<NatKind | undefined> {

@@ -153,4 +153,14 @@ describe('the look from outside', () => {
     };
     await expect.poll(verdictLater).toBe('private');
   });
+
+  it('keeps a symmetric NAT in mind where one relay alone cannot tell, until the network changes', () => {
+    const { watch } = setUp(new Set());
+    for (const kind of ['unknown', 'symmetric', 'unknown'] as const) watch.noteKind(kind);
+    expect(watch.status().kind).toBe('symmetric');
+    watch.networkChanged();
+    expect(watch.status().kind).toBeUndefined();
+    watch.noteKind('port-preserving');
+    expect(watch.status().kind).toBe('port-preserving');
+  });
 });

@@ -44,7 +44,7 @@ export function createReach(options: TunnelOptions, deps: ReachDeps): Reach {
     }),
     control.onNetworkChange(() => {
       mapper?.networkChanged();
-      nat.changed();
+      nat.networkChanged();
     }),
   ];
   return {
