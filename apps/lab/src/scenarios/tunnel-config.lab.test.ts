@@ -34,10 +34,34 @@ describe('a mesh whose configuration changes while it works', () => {
       secret: OLD,
       tunnel: { holePunch: 'off' },
     };
-    [a, b] = await Promise.all([mesh.agent('a', options), mesh.agent('b', options)]);
+    const watched = {
+      ...options,
+      tunnel: { ...options.tunnel, metricConfig: { enable: true } },
+      config: { commonConfig: { pprofConfig: { enableProfiling: true, profilingPort: 10_551 } } },
+    };
+    [a, b] = await Promise.all([mesh.agent('a', options), mesh.agent('b', watched)]);
     await a.until('the relay', (s) => s.relays.every((relay) => relay.state === 'connected'));
   });
   afterAll(() => mesh?.[Symbol.asyncDispose]());
+
+  it('serves metrics to the network and profiles to the node, where it is told to', async () => {
+    const get = async ({ machine }: MeshAgent, url: string) =>
+      (await machine.exec('curl', ['-sS', '--max-time', '10', url])).stdout;
+    expect(await get(b, `http://${address('b')}:9999/metrics`)).toContain('edgemesh_');
+    expect(await get(b, 'http://127.0.0.1:10551/debug/cpu?seconds=0.1')).toContain('"nodes"');
+    expect(await get(a, `http://${address('a')}:9999/metrics`)).toBe('');
+    expect(await get(a, 'http://127.0.0.1:10551/debug/cpu?seconds=0.1')).toContain('not found');
+  });
+
+  it('takes another log level over without starting anything anew', async () => {
+    const since = async () => (await a.status()).modules;
+    const before = await since();
+    const config = JSON.parse(await a.configWith({}));
+    await a.swapConfig(JSON.stringify({ ...config, commonConfig: { ...config.commonConfig, logLevel: 'info' } }));
+    await a.process.waitForLine(/configuration changed.*logLevel.*needsRestartOfAgent=\[\]/);
+    expect(await since()).toEqual(before);
+    await a.swapConfig(JSON.stringify(config));
+  });
 
   it('keeps the old one when the new file is bad, and says why', async () => {
     await a.swapConfig('modules: { edgeTunnel: { listenPort: tomorrow');
