@@ -40,7 +40,7 @@ describe('connections through a tunnel', () => {
     afterAll(() => mesh?.[Symbol.asyncDispose]());
 
     it('survive the death of their relay; new ones find another within 3 s', async () => {
-      const traffic = await startSteady(a.machine, { ...PLAN, shortPerSecond: 10 });
+      const traffic = await startSteady(a.machine, { ...PLAN, shortPerSecond: 10, shortTimeoutMs: 3_000 });
       const first = await relayInUse();
       const killedAt = traffic.last().at;
       await servers.get(first)?.kill('SIGKILL');
@@ -58,7 +58,7 @@ describe('connections through a tunnel', () => {
     });
 
     it('survive a relay that falls silent; new ones wait less than 3 s', async () => {
-      const traffic = await startSteady(a.machine, { ...PLAN, shortPerSecond: 10 });
+      const traffic = await startSteady(a.machine, { ...PLAN, shortPerSecond: 10, shortTimeoutMs: 3_000 });
       const first = await relayInUse();
       const silentAt = traffic.last().at;
       await mesh.host(first).unplug();
