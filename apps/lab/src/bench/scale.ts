@@ -10,16 +10,20 @@ import type { Row } from './report.ts';
 import type { ProbePlan } from './scale-probe-main.ts';
 import { cpuSeconds, familyCpuSeconds, residentMegabytes } from './tools.ts';
 
-/** How much there is, and how long to look at it. */
-export interface ScaleOptions {
+/** How much there is. */
+export interface ScaleSize {
   readonly services: number;
   readonly endpointsEach: number;
+}
+
+/** How much there is, and how long to look at it. */
+interface ScaleOptions extends ScaleSize {
   readonly changes: number;
   readonly idleSeconds: number;
 }
 
 /** What one run found. */
-export interface ScaleResult {
+interface ScaleResult {
   /** From the first request of the agent (API server), or from its start (folder), until the kernel has every rule. */
   readonly loadSeconds: number;
   /** From the start of the process until then. */
@@ -36,6 +40,8 @@ export interface ScaleResult {
 export type ScaleSource = 'API server' | 'folder of manifests';
 
 const PER_FILE = 500;
+/** Until the snapshot is on disk and the heap has come to rest. */
+const SETTLE_MS = 15_000;
 const PROBE = { address: '10.96.255.1', port: 8080 } as const;
 const PODS = ['10.244.200.1', '10.244.200.2'] as const;
 const probeMain = fileURLToPath(new URL('scale-probe-main.ts', import.meta.url));
@@ -76,36 +82,57 @@ function rowsOf(source: ScaleSource, { services, endpointsEach }: ScaleOptions, 
 }
 
 /** Of sorted values. */
-export function quantile(sorted: readonly number[], q: number): number {
+function quantile(sorted: readonly number[], q: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] as number;
 }
 
 /** Loads, changes and rests once. */
-export async function runScale(source: ScaleSource, options: ScaleOptions): Promise<ScaleResult> {
+async function runScale(source: ScaleSource, options: ScaleOptions): Promise<ScaleResult> {
   await using mesh = await createMesh({ hosts: { a: { lan: 'home' }, empty: { lan: 'home' }, api: { lan: 'home' } } });
   const host = mesh.host('a');
-  for (const address of PODS) await host.must('ip', ['address', 'add', `${address}/32`, 'dev', 'lo']);
-  const files = filesOf(options, host.address());
-  const api = source === 'API server' ? await startApi(mesh, files) : undefined;
   const empty = await emptyResident(mesh, mesh.host('empty'));
-  const began = performance.now();
-  const firstList = api === undefined ? Promise.resolve(began) : untilAsked(host, api);
-  const agent = await launch(mesh, host, api, files);
-  await untilElements(agent, expectedElements(options));
-  const done = performance.now();
+  const { agent, loadSeconds, startSeconds, change } = await startScale(mesh, source, options);
   const loaded = await residentMegabytes(host, agent.process.pid);
   const cpu = await cpuSeconds(host, agent.process.pid);
-  const changeMs = await change(host, api, agent, options.changes);
-  await delay(15_000); // until the snapshot is on disk and the heap has come to rest
+  const changeMs = await change(options.changes);
+  await delay(SETTLE_MS);
   const idlePercent = await idle(host, agent.process.pid, options.idleSeconds);
   const settled = await residentMegabytes(host, agent.process.pid);
   return {
-    loadSeconds: (done - (await firstList)) / 1_000,
-    startSeconds: (done - began) / 1_000,
+    loadSeconds,
+    startSeconds,
     cpuSeconds: cpu,
     changeMs,
     residentMB: { empty, loaded, settled },
     idlePercent,
+  };
+}
+
+/** An agent on host `a` of a mesh that has all rules in the kernel, and the way to change one Service. */
+export interface LoadedAgent {
+  readonly agent: MeshAgent;
+  readonly loadSeconds: number;
+  readonly startSeconds: number;
+  /** Moves the endpoint of one Service that often; milliseconds until the kernel had followed, sorted. */
+  change(rounds: number): Promise<readonly number[]>;
+}
+
+/** Starts the agent of host `a`, with an API server on host `api` or with a folder, and waits for the last rule. */
+export async function startScale(mesh: Mesh, source: ScaleSource, size: ScaleSize): Promise<LoadedAgent> {
+  const host = mesh.host('a');
+  for (const address of PODS) await host.must('ip', ['address', 'add', `${address}/32`, 'dev', 'lo']);
+  const files = filesOf(size, host.address());
+  const api = source === 'API server' ? await startApi(mesh, files) : undefined;
+  const began = performance.now();
+  const firstList = api === undefined ? Promise.resolve(began) : untilAsked(host, api);
+  const agent = await launch(mesh, host, api, files);
+  await untilElements(agent, expectedElements(size));
+  const done = performance.now();
+  return {
+    agent,
+    loadSeconds: (done - (await firstList)) / 1_000,
+    startSeconds: (done - began) / 1_000,
+    change: (rounds) => change(host, api, agent, rounds),
   };
 }
 
@@ -179,7 +206,7 @@ const probeObjects = (state: 0 | 1) =>
     endpoints: [{ node: 'a', address: PODS[state], pod: `probe-${state}` }],
   });
 
-function filesOf({ services, endpointsEach }: ScaleOptions, nodeAddress: string): Record<string, object[]> {
+function filesOf({ services, endpointsEach }: ScaleSize, nodeAddress: string): Record<string, object[]> {
   const files: Record<string, object[]> = { node: [makeNode('a', nodeAddress)], probe: probeObjects(1) };
   for (let i = 0; i < services; i += PER_FILE) {
     const count = Math.min(PER_FILE, services - i);
@@ -189,7 +216,7 @@ function filesOf({ services, endpointsEach }: ScaleOptions, nodeAddress: string)
 }
 
 /** What the table holds of them: frontends, slots, and a hairpin for each endpoint of this node. */
-function expectedElements({ services, endpointsEach }: ScaleOptions): number {
+function expectedElements({ services, endpointsEach }: ScaleSize): number {
   let sum = 0;
   for (let i = 0; i < services; i++) {
     const far = isMixed(i) ? Math.ceil(endpointsEach / 2) : 0;
