@@ -1,4 +1,4 @@
-import { type Endpoint, endpointKey } from '@edgemesh/core';
+import type { Endpoint } from '@edgemesh/core';
 import type { Backends } from './backends.ts';
 import { compareText } from './text.ts';
 
@@ -8,17 +8,11 @@ import { compareText } from './text.ts';
  * depends on nothing but its content.
  */
 export function mergeEndpoints(backends: Iterable<Backends>): readonly Endpoint[] {
-  const sorted = [...backends].sort((a, b) => compareText(a.source, b.source));
-  const best = new Map<string, Endpoint>();
-  for (const { endpoints } of sorted) {
-    for (const endpoint of endpoints) {
-      // two Service ports may share one target port, so the name is part of the identity here
-      const key = `${endpointKey(endpoint)}|${endpoint.portName}`;
-      const known = best.get(key);
-      if (known === undefined || health(endpoint) > health(known)) best.set(key, endpoint);
-    }
-  }
-  return [...best.values()].sort(compareEndpoints);
+  const bySource = [...backends].sort((a, b) => compareText(a.source, b.source));
+  // the order names an endpoint completely (two Service ports may share one target port), so doubles become neighbours
+  const all = bySource.flatMap(({ endpoints }) => endpoints);
+  all.sort((a, b) => compareEndpoints(a, b) || health(b) - health(a));
+  return all.filter((endpoint, i) => i === 0 || compareEndpoints(all[i - 1] as Endpoint, endpoint) !== 0);
 }
 
 function health(endpoint: Endpoint): number {
