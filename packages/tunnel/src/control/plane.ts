@@ -282,10 +282,10 @@ export class Plane implements ManagedControlPlane {
     return this.#dialer;
   }
 
-  /** Where members reach this node. */
+  /** Where members reach this node, by its own record. */
   announced(): readonly SocketAddress[] {
-    const { publicAddresses, lanAddresses } = this.#facts.read();
-    return [...publicAddresses, ...lanAddresses];
+    const record = this.#parts.store.ofPeer(this.peerId)?.record;
+    return record === undefined ? [] : [...record.publicAddresses, ...record.lanAddresses];
   }
 
   setFoundAddresses(addresses: readonly SocketAddress[]): void {
