@@ -21,9 +21,14 @@ export interface StatusPublisher {
 
 /** Passes on what changes, and nothing else. */
 export function createStatusPublication(publisher: StatusPublisher) {
+  let seen: readonly ObjectStatus[] | undefined;
+  let reported = '';
   let published = '';
   return (statuses: readonly ObjectStatus[], states: readonly ListenerState<ListenerSpec>[]): void => {
     const report = JSON.stringify(reportOf(statuses, states));
+    // Asked every two seconds: one plan has one array.
+    if (statuses === seen && report === reported) return;
+    [seen, reported] = [statuses, report];
     const text = `${report} ${JSON.stringify(statuses)}`;
     if (text === published) return;
     published = text;
