@@ -1,7 +1,7 @@
-import { type Endpoint, ipVersion, type KubeObject, serviceId } from '@edgemesh/core';
+import { type Endpoint, type KubeObject, serviceId } from '@edgemesh/core';
 import { addEndpoints, type BackendAddress, type Backends, readBackendPorts, readTargetRef } from './backends.ts';
 import { addressOf, describe, dnsNameOf, type Fields, fieldsOf, listOf, textOf } from './read.ts';
-import { createReport, type Normalised, type Report } from './report.ts';
+import { createReport, type Normalised } from './report.ts';
 import { sharedTextOf } from './shared-text.ts';
 import { compareText } from './text.ts';
 
@@ -34,8 +34,10 @@ export function normaliseEndpointSlice(object: KubeObject): Normalised<Backends>
     const entry = fieldsOf(raw);
     const shared = readShared(entry, namespace);
     for (const [j, text] of listOf(entry.addresses).entries()) {
-      const address = readAddress(text, type, `endpoints[${i}].addresses[${j}]`, report);
-      if (address !== undefined && !addEndpoints(endpoints, { address, ...shared }, ports, report)) break outer;
+      const address = readAddress(text, type);
+      if (address === undefined) {
+        report.problem(`endpoints[${i}].addresses[${j}]`, `is not an ${type} address: ${describe(text)}`);
+      } else if (!addEndpoints(endpoints, { address, ...shared }, ports, report)) break outer;
     }
   }
   return {
@@ -44,12 +46,10 @@ export function normaliseEndpointSlice(object: KubeObject): Normalised<Backends>
   };
 }
 
-function readAddress(value: unknown, type: AddressType, field: string, report: Report): string | undefined {
+function readAddress(value: unknown, type: AddressType): string | undefined {
   const address = type === 'FQDN' ? dnsNameOf(value) : addressOf(value);
-  const fits = address !== undefined && (type === 'FQDN' || ipVersion(address) === (type === 'IPv4' ? 4 : 6));
-  if (fits) return address;
-  report.problem(field, `is not an ${type} address: ${describe(value)}`);
-  return undefined;
+  if (address === undefined || type === 'FQDN') return address;
+  return address.includes(':') === (type === 'IPv6') ? address : undefined;
 }
 
 function readShared(entry: Fields, namespace: string): Omit<BackendAddress, 'address'> {

@@ -1,7 +1,7 @@
 import type { Catalog, CatalogChange, Cidr, KubeObject, ServiceId } from '@edgemesh/core';
 import { canonicalIp, cidrContains, parseCidr, parseIp, parseServiceId } from '@edgemesh/core';
 import type { DnsServerDeps } from '../options.ts';
-import { namedEndpoints } from './endpoints.ts';
+import { namedAddresses } from './endpoints.ts';
 
 /** What the zone looks up by something else than a Service's name. Kept up to date change by change. */
 export interface CatalogIndex {
@@ -55,9 +55,8 @@ export function createCatalogIndex(initial: Catalog, options: CatalogIndexOption
   const add = (id: ServiceId) => {
     const service = catalog.services.get(id);
     if (service === undefined) return;
-    const named = namedEndpoints(catalog, service, options.addressOf);
     const addresses = new Set<string>();
-    for (const text of [...service.clusterIPs, ...named.flatMap((n) => [n.address, n.endpoint.address])]) {
+    for (const text of namedAddresses(catalog, service, options.addressOf)) {
       const address = canonicalIp(text);
       if (address !== undefined) addresses.add(address);
     }

@@ -32,8 +32,7 @@ export function namedEndpoints(
   service: Service,
   addressOf: DnsServerDeps['addressOf'],
 ): NamedEndpoint[] {
-  const all = service.publishNotReadyAddresses || service.annotations[TOLERATE_UNREADY] === 'true';
-  const endpoints = (catalog.endpoints.get(service.id) ?? []).filter((endpoint) => all || endpoint.ready);
+  const endpoints = endpointsWithNames(catalog, service);
   const nodeOf = new Map<string, string>();
   const shared = new Set<string>();
   for (const { address, nodeName = '' } of endpoints) {
@@ -43,8 +42,31 @@ export function namedEndpoints(
   return endpoints.map((endpoint) => ({
     endpoint,
     hostname: hostnameOf(endpoint, shared.has(endpoint.address)),
-    address: (isHeadless(service) ? addressOf?.(service, endpoint) : undefined) ?? endpoint.address,
+    address: answeredAddress(service, endpoint, addressOf),
   }));
+}
+
+/** All addresses that names or their owners may be asked by, without making the names: for an index of 100,000 endpoints. */
+export function namedAddresses(
+  catalog: Catalog,
+  service: Service,
+  addressOf: DnsServerDeps['addressOf'],
+): Iterable<string> {
+  const addresses = new Set<string>(service.clusterIPs);
+  for (const endpoint of endpointsWithNames(catalog, service)) {
+    addresses.add(endpoint.address);
+    addresses.add(answeredAddress(service, endpoint, addressOf));
+  }
+  return addresses;
+}
+
+function endpointsWithNames(catalog: Catalog, service: Service): readonly Endpoint[] {
+  const all = service.publishNotReadyAddresses || service.annotations[TOLERATE_UNREADY] === 'true';
+  return (catalog.endpoints.get(service.id) ?? []).filter((endpoint) => all || endpoint.ready);
+}
+
+function answeredAddress(service: Service, endpoint: Endpoint, addressOf: DnsServerDeps['addressOf']): string {
+  return (isHeadless(service) ? addressOf?.(service, endpoint) : undefined) ?? endpoint.address;
 }
 
 function hostnameOf(endpoint: Endpoint, shared: boolean): string {
