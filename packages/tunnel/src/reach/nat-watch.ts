@@ -52,7 +52,9 @@ export class NatWatch implements Disposable {
   readonly #show: (status: NatStatus) => void;
   #status: NatStatus = { kind: undefined, reachability: 'unknown', confirmed: [] };
   #timer: Timer | undefined;
-  #checking: Promise<void> | undefined;
+  #isChecking = false;
+  /** Another look was asked for during this one. */
+  #isDue = false;
   /** The last look did not confirm what the ones before had. */
   #doubtful = false;
 
@@ -95,11 +97,21 @@ export class NatWatch implements Disposable {
     this.#timer?.cancel();
     if (this.#abort.signal.aborted) return;
     this.#timer = this.#deps.clock.after(ms, () => {
-      this.#checking ??= this.#check().finally(() => {
-        this.#checking = undefined;
-      });
-      detach('look from outside', this.#deps.log, this.#checking);
+      this.#isDue = this.#isChecking;
+      if (!this.#isChecking) detach('look from outside', this.#deps.log, this.#checkOnce());
     });
+  }
+
+  /** One look at a time; what changes meanwhile asks for another. */
+  async #checkOnce(): Promise<void> {
+    this.#isChecking = true;
+    try {
+      await this.#check();
+    } finally {
+      this.#isChecking = false;
+      if (this.#isDue) this.changed();
+      this.#isDue = false;
+    }
   }
 
   async #check(): Promise<void> {
@@ -108,6 +120,10 @@ export class NatWatch implements Disposable {
     const signal = AbortSignal.any([this.#abort.signal, AbortSignal.timeout(options.timeoutMs)]);
     const [kind, found] = await Promise.all([this.#lookAtNat(signal), this.#askBack(signal)]);
     if (this.#abort.signal.aborted) return;
+    if (found === undefined) {
+      this.#set({ ...this.#status, kind: this.#judge(kind) });
+      return;
+    }
     const lost = this.#status.confirmed.some((old) => !found.confirmed.some((now) => isSame(old, now)));
     if (lost && !this.#doubtful) {
       log.debug('an address was not reached, asking again', { addresses: this.#status.confirmed.map(formatAddress) });
@@ -133,8 +149,8 @@ export class NatWatch implements Disposable {
     }
   }
 
-  /** Has relays dial our addresses. */
-  async #askBack(signal: AbortSignal): Promise<Omit<NatStatus, 'kind'>> {
+  /** Has relays dial our addresses; undefined when none has tried: that says nothing. */
+  async #askBack(signal: AbortSignal): Promise<Omit<NatStatus, 'kind'> | undefined> {
     const { control, log } = this.#deps;
     const relays = control.relays().filter((relay) => relay.state === 'connected');
     this.#tickets.clear();
@@ -151,7 +167,8 @@ export class NatWatch implements Disposable {
       }
     }
     const confirmed = [...this.#arrived.values()];
-    return { confirmed, reachability: confirmed.length > 0 ? 'public' : tried > 0 ? 'private' : 'unknown' };
+    if (confirmed.length > 0) return { confirmed, reachability: 'public' };
+    return tried === 0 ? undefined : { confirmed, reachability: 'private' };
   }
 
   /** A relay dials nothing but the host that it sees us at. */

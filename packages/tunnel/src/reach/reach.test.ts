@@ -91,7 +91,7 @@ describe('a relay that dials back', () => {
 });
 
 describe('the look from outside', () => {
-  /** A node whose relay brings tickets to the addresses in `reachable`. */
+  /** A node whose relay brings tickets to the ports in `reachable`; with port 0 in there it has no time. */
   function setUp(reachable: Set<number>) {
     const clock = createFakeClock();
     const relay = { state: 'connected', peerId: 'relay', rttMs: 1 } as RelayState;
@@ -103,6 +103,7 @@ describe('the look from outside', () => {
         async request(_, method, body) {
           expect(method).toBe(REACH_PROBE);
           const probes = decodeProbes(body);
+          if (reachable.has(0)) throw new TunnelError('limit', 'too many dials under way');
           asked.push(probes.map(({ address }) => address));
           for (const { address, ticket: given } of probes) if (reachable.has(address.port)) watch.take(given);
           return Buffer.from(JSON.stringify({ tried: probes.length }));
@@ -152,6 +153,36 @@ describe('the look from outside', () => {
       return watch.status().reachability;
     };
     await expect.poll(verdictLater).toBe('private');
+  });
+
+  it('looks again when something changes during a look', async () => {
+    const { watch, clock, asked, looks } = setUp(new Set());
+    watch.changed();
+    clock.advance(reachDefaults.settleMs); // a look begins
+    watch.changed();
+    clock.advance(reachDefaults.settleMs); // and is not over
+    await looks(1);
+    await expect.poll(() => watch.status().reachability).toBe('private');
+    const lookNow = () => {
+      clock.advance(reachDefaults.settleMs);
+      return asked.length;
+    };
+    await expect.poll(lookNow).toBe(2);
+  });
+
+  it('stays what it was while no relay tries', async () => {
+    const reachable = new Set([20_006]);
+    const { watch, clock } = setUp(reachable);
+    watch.changed();
+    clock.advance(reachDefaults.settleMs);
+    await expect.poll(() => watch.status().reachability).toBe('public');
+    reachable.clear();
+    reachable.add(0);
+    for (let i = 0; i < 3; i++) {
+      clock.advance(reachDefaults.intervalMs);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(watch.status().reachability).toBe('public');
   });
 
   it('keeps a symmetric NAT in mind where one relay alone cannot tell, until the network changes', () => {
