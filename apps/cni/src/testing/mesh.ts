@@ -59,6 +59,8 @@ export interface StartOptions {
   readonly nodes: readonly NodeSpec[];
   readonly relays?: readonly string[];
   readonly more?: object;
+  /** Added to the plugin's configuration. */
+  readonly plugin?: object;
 }
 
 export async function startRelay(host: MeshHost, folder: string): Promise<NodeProcess> {
@@ -75,6 +77,7 @@ export async function startNode({
   nodes,
   relays = [],
   more = {},
+  plugin: moreOfPlugin = {},
 }: StartOptions): Promise<LabNode> {
   const stateDir = `${folder}/${host.name}`;
   const options = { role: 'node', nodeName: host.name, stateDir, listen: '0.0.0.0', nodes, relays, ...more };
@@ -84,6 +87,7 @@ export async function startNode({
     type: 'edgemesh-cni',
     nodeFile: `${stateDir}/cni-node.json`,
     ipam: { dataDir: `${stateDir}/leases` },
+    ...moreOfPlugin,
   };
   const list = { cniVersion: '1.1.0', name: 'pods', plugins: [plugin] };
   const runtime = createRuntime({ host, list, prefix, ip: (...args) => run('ip', args) });
