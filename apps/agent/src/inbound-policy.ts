@@ -126,7 +126,9 @@ class AllowedEndpoints implements Disposable {
 
   #update(catalog: Catalog, id: ServiceId): void {
     const before = this.#byService.get(id) ?? [];
-    const after = (catalog.endpoints.get(id) ?? []).filter((e) => e.nodeName === this.#nodeName);
+    const all = catalog.endpoints.get(id) ?? [];
+    const here = all.filter((e) => e.nodeName === this.#nodeName);
+    const after = here.length === all.length ? all : here;
     if (after.length === 0) this.#byService.delete(id);
     else this.#byService.set(id, after);
     for (const { address } of after) {

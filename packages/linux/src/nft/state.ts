@@ -137,7 +137,7 @@ export const weightOf = (rule: ServiceRule | undefined): number =>
 
 /** A frontend's place in the table: one rule can have it. */
 export function frontendNames(rule: ServiceRule): string[] {
-  return rule.frontends.map((frontend) => `${spaceOf(rule, frontend).name} ${frontendKey(rule, frontend)}`);
+  return rule.frontends.map((frontend) => [spaceOf(rule, frontend).name, frontendKey(rule, frontend)].join(' '));
 }
 
 /**

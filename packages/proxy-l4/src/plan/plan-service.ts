@@ -70,7 +70,8 @@ function planPart(
   if (context.onlyWhereNeeded === true && left === 0) return undefined;
   const elsewhere = pool.length === 0 && part.policy === 'Local' && eligible('Cluster').length > 0;
   return {
-    key: `${service.id}:${port.name}:${protocol}:${family}${part.suffix}`,
+    // joined, not put together piece by piece: V8 would keep the pieces
+    key: [service.id, port.name, protocol, `${family}${part.suffix}`].join(':'),
     family,
     protocol,
     frontends: part.frontends,
