@@ -153,6 +153,8 @@ describe('health checker', () => {
     await advance(30_000);
     expect(checker.status.checked).toBe(2);
     expect(view.current.endpoints.get(web.id)?.map(({ ready }) => ready)).toEqual([false, false, true, true]);
+    expect(checker.whyLeftOut(other, web.id)).toBe('refused');
+    expect(checker.whyLeftOut(two, web.id)).toBeUndefined();
     await checker[Symbol.asyncDispose]();
   });
 

@@ -13,13 +13,22 @@ import {
   type ServiceId,
   silentLogger,
   systemClock,
-  type Timer,
 } from '@edgemesh/core';
 import { PROXY_DEFAULTS } from '../options.ts';
 import { createCheckGate } from './check-gate.ts';
-import { byPort, placeOf, portKey } from './checked-ports.ts';
+import {
+  byPort,
+  type CheckedPort,
+  type CheckedService,
+  type FailingEndpoint,
+  failureOf,
+  failuresOf,
+  leftOut,
+  portKey,
+  type Target,
+} from './checked-service.ts';
 import { type HealthCheck, type HealthCheckDefaults, healthCheckOf } from './health-check.ts';
-import { createHealthMachine, type HealthMachine } from './health-machine.ts';
+import { createHealthMachine } from './health-machine.ts';
 import { createHealthMetrics, type HealthMetrics } from './health-metrics.ts';
 import { probe } from './probe.ts';
 
@@ -46,22 +55,10 @@ export interface HealthCheckerDeps {
   readonly random?: Random;
 }
 
-/** An endpoint that fails its checks. */
-export interface FailingEndpoint {
-  readonly service: ServiceId;
-  readonly address: string;
-  readonly port: number;
-  readonly nodeName?: string;
-  /** What the last check saw. */
-  readonly reason: string;
-  /** ISO 8601. */
-  readonly since: string;
-  /** False: it gets traffic all the same, because too many fail. */
-  readonly leftOut: boolean;
-}
-
 /** Checks endpoints by itself until it is disposed; then everything it had left out is back. */
 export interface HealthChecker extends AsyncDisposable {
+  /** Why an endpoint of a Service is left out; undefined when it is not. */
+  whyLeftOut(endpoint: Endpoint, service: ServiceId): string | undefined;
   readonly status: {
     /** Endpoints that are checked. */
     readonly checked: number;
@@ -73,29 +70,7 @@ export interface HealthChecker extends AsyncDisposable {
   };
 }
 
-/** One endpoint of one Service port under check. */
-interface Target {
-  endpoint: Endpoint;
-  timer: Timer | undefined;
-  readonly stop: AbortController;
-  failure: { reason: string; since: number } | undefined;
-}
-
-/** The checks of one Service: one policy, and for each port a machine of its own. */
-interface Checked {
-  readonly service: Service;
-  readonly check: HealthCheck;
-  readonly ports: Map<string, CheckedPort>;
-  out: ReadonlySet<string>;
-}
-
-interface CheckedPort {
-  readonly machine: HealthMachine;
-  readonly targets: Map<string, Target>;
-  /** Endpoints beyond the limit. */
-  unchecked: number;
-}
-
+/** Starts to check what the catalog has; the first results come within one interval. */
 export function createHealthChecker(options: HealthCheckerOptions, deps: HealthCheckerDeps): HealthChecker {
   return new CatalogHealthChecker(options, deps);
 }
@@ -108,7 +83,7 @@ class CatalogHealthChecker implements HealthChecker {
   readonly #log: Logger;
   readonly #metrics: HealthMetrics;
   readonly #gate: ReturnType<typeof createCheckGate>;
-  readonly #services = new Map<ServiceId, Checked>();
+  readonly #services = new Map<ServiceId, CheckedService>();
   readonly #problems = new Map<ServiceId, readonly string[]>();
   readonly #unsubscribe: () => void;
   #checked = 0;
@@ -141,7 +116,7 @@ class CatalogHealthChecker implements HealthChecker {
     }
     const keeps = before !== undefined && JSON.stringify(before.check) === JSON.stringify(wanted);
     if (before !== undefined && !keeps) this.#forget(id, before);
-    const checked: Checked = { service, check: wanted, ports: new Map(), out: keeps ? before.out : new Set() };
+    const checked: CheckedService = { service, check: wanted, ports: new Map(), out: keeps ? before.out : new Set() };
     for (const [name, endpoints] of byPort(current.endpoints.get(id) ?? [], wanted.portName)) {
       const old = keeps ? before.ports.get(name) : undefined;
       checked.ports.set(name, this.#followPort(checked, endpoints, old));
@@ -159,7 +134,7 @@ class CatalogHealthChecker implements HealthChecker {
     return check;
   }
 
-  #followPort(checked: Checked, endpoints: readonly Endpoint[], old: CheckedPort | undefined): CheckedPort {
+  #followPort(checked: CheckedService, endpoints: readonly Endpoint[], old: CheckedPort | undefined): CheckedPort {
     const machine = old?.machine ?? createHealthMachine(checked.check);
     const port: CheckedPort = { machine, targets: new Map(), unchecked: 0 };
     const max = this.#options.maxEndpoints ?? PROXY_DEFAULTS.maxHealthCheckedEndpoints;
@@ -231,29 +206,15 @@ class CatalogHealthChecker implements HealthChecker {
     this.#publish(checked);
   }
 
-  #publish(checked: Checked): void {
-    const out = this.#outOf(checked);
+  #publish(checked: CheckedService): void {
+    const out = leftOut(checked, this.#deps.catalog.current.endpoints.get(checked.service.id) ?? []);
     if (out.size === checked.out.size && [...out].every((key) => checked.out.has(key))) return;
     checked.out = out;
     this.#metrics.leftOut.set([...this.#services.values()].reduce((sum, each) => sum + each.out.size, 0));
     this.#deps.leaveOut(checked.service.id, out);
   }
 
-  #outOf({ service, check, ports }: Checked): ReadonlySet<string> {
-    const places = new Set<string>();
-    const keys = new Set<string>();
-    for (const { machine, targets } of ports.values()) {
-      for (const key of machine.ejected()) {
-        keys.add(key);
-        places.add(placeOf((targets.get(key) as Target).endpoint));
-      }
-    }
-    if (check.portName === undefined || keys.size === 0) return keys;
-    const all = this.#deps.catalog.current.endpoints.get(service.id) ?? [];
-    return new Set(all.filter((endpoint) => places.has(placeOf(endpoint))).map(endpointKey));
-  }
-
-  #forget(id: ServiceId, checked: Checked): void {
+  #forget(id: ServiceId, checked: CheckedService): void {
     this.#services.delete(id);
     for (const { targets } of checked.ports.values()) this.#drop(targets.values());
     checked.ports.clear();
@@ -268,25 +229,18 @@ class CatalogHealthChecker implements HealthChecker {
     }
   }
 
+  whyLeftOut(endpoint: Endpoint, id: ServiceId): string | undefined {
+    const checked = this.#services.get(id);
+    return checked && failureOf(checked, endpoint);
+  }
+
   get status() {
-    const failing: FailingEndpoint[] = [];
-    let unchecked = 0;
-    for (const [service, { ports, out }] of this.#services) {
-      for (const { targets, unchecked: beyond } of ports.values()) {
-        unchecked += beyond;
-        for (const [key, { endpoint, failure }] of targets) {
-          if (failure === undefined) continue;
-          const { address, port, nodeName } = endpoint;
-          const since = new Date(failure.since).toISOString();
-          const where = { service, address, port, ...(nodeName !== undefined && { nodeName }) };
-          failing.push({ ...where, reason: failure.reason, since, leftOut: out.has(key) });
-        }
-      }
-    }
+    const services = [...this.#services.values()];
+    const ports = services.flatMap((checked) => [...checked.ports.values()]);
     return {
       checked: this.#checked,
-      unchecked,
-      failing,
+      unchecked: ports.reduce((sum, { unchecked }) => sum + unchecked, 0),
+      failing: services.flatMap(failuresOf),
       problems: Object.fromEntries(this.#problems),
     };
   }
