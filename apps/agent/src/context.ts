@@ -4,7 +4,7 @@ import type { CatalogView, Dialer, Logger, Metrics, ServiceId } from '@edgemesh/
 import type { FollowRef, KubeConnection } from '@edgemesh/discovery/kubernetes';
 import type { DnsServer } from '@edgemesh/dns';
 import type { KernelRules } from '@edgemesh/linux';
-import type { ServiceProxy } from '@edgemesh/proxy-l4';
+import type { HealthChecker, ServiceProxy } from '@edgemesh/proxy-l4';
 import type { Health, MetricsRegistry, ModuleContext, StartModule } from '@edgemesh/telemetry';
 import type { Tunnel } from '@edgemesh/tunnel';
 import type { MeshBalancing } from './modules/balancing.ts';
@@ -38,6 +38,7 @@ export interface AgentParts {
   dns?: DnsServer | undefined;
   proxy?: ProxyPart | undefined;
   tunnel?: Tunnel | undefined;
+  checker?: HealthChecker | undefined;
   podNetwork?: PodNetwork | undefined;
   networkPolicies?: NetworkPolicies | undefined;
 }

@@ -47,6 +47,18 @@ describe('the explanation of a Service', () => {
     expect(problems).toEqual([]);
   });
 
+  it('tells endpoints that fail health checks from those that the cluster calls not ready', () => {
+    const { view, explain } = setup({
+      failedCheck: ({ address }, id) => (address === '10.0.0.2' && id === 'default/web' ? 'refused' : undefined),
+    });
+    const service = testService('web');
+    view.put(service, [at('me', '10.0.0.1'), at('far', '10.0.0.2', { ready: false, serving: false })]);
+    expect(explain(service).ports[0]?.endpoints.map(({ reason }) => reason)).toEqual([
+      '',
+      'fails the health checks of this node: refused',
+    ]);
+  });
+
   it('leaves to the kernel what it reaches', () => {
     const { view, explain } = setup();
     const service = testService('web');

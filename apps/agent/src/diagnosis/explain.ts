@@ -53,6 +53,8 @@ export interface ExplainContext {
   /** Undefined while the proxy is not running. */
   readonly balancing: Pick<MeshBalancing, 'eligibleAll' | 'kernelPick' | 'policyOf' | 'conditions'> | undefined;
   readonly isRoutable: (endpoint: Endpoint) => boolean;
+  /** Why health checks of this node leave an endpoint out; undefined when they do not. */
+  readonly failedCheck?: (endpoint: Endpoint, service: ServiceId) => string | undefined;
   /** Undefined while the tunnel is not running. */
   readonly peers: readonly PeerStatus[] | undefined;
 }
@@ -90,11 +92,16 @@ function explainPort(
     chosenBy: !served ? 'nobody' : kernel && own.every(context.isRoutable) ? 'kernel' : 'agent',
     policy: policy?.policy.balancer.kind ?? 'unknown',
     rule: policy?.rule ?? null,
-    endpoints: own.map((endpoint) => explainEndpoint(endpoint, eligible.has(endpoint), context)),
+    endpoints: own.map((endpoint) => explainEndpoint(service.id, endpoint, eligible.has(endpoint), context)),
   };
 }
 
-function explainEndpoint(endpoint: Endpoint, used: boolean, context: ExplainContext): EndpointExplanation {
+function explainEndpoint(
+  service: ServiceId,
+  endpoint: Endpoint,
+  used: boolean,
+  context: ExplainContext,
+): EndpointExplanation {
   const { address, port, nodeName, targetRef } = endpoint;
   const isHere = nodeName === undefined || nodeName === context.nodeName;
   const via = isHere ? 'this node' : context.isRoutable(endpoint) ? 'route' : 'tunnel';
@@ -105,14 +112,15 @@ function explainEndpoint(endpoint: Endpoint, used: boolean, context: ExplainCont
     node: nodeName ?? null,
     pod: targetRef?.kind === 'Pod' ? `${targetRef.namespace}/${targetRef.name}` : null,
     used,
-    reason: used ? '' : whyUnused(endpoint),
+    reason: used ? '' : whyUnused(endpoint, context.failedCheck?.(endpoint, service)),
     via,
     path: peer?.path ?? null,
     rttMs: peer?.rttMs ?? null,
   };
 }
 
-function whyUnused({ ready, serving, terminating }: Endpoint): string {
+function whyUnused({ ready, serving, terminating }: Endpoint, failedCheck: string | undefined): string {
+  if (failedCheck !== undefined) return `fails the health checks of this node: ${failedCheck}`;
   if (terminating) return serving ? 'terminating' : 'terminating, no longer serving';
   if (!ready) return 'not ready: look at the pod';
   return 'left out by traffic policy, topology hints or locality';

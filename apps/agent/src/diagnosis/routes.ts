@@ -60,6 +60,7 @@ function explain(room: AgentRoom, { query }: AdminRequest): AdminResponse {
     kernelMode: room.kernelMode,
     balancing: room.parts.proxy?.balancing,
     isRoutable: (endpoint) => room.reachability.isRoutable(endpoint),
+    failedCheck: (endpoint, service) => room.parts.checker?.whyLeftOut(endpoint, service),
     peers: room.parts.tunnel?.peers(),
   });
   return { body };

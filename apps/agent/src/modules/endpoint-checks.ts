@@ -12,10 +12,14 @@ export const endpointChecksModule: AgentModule = {
   section: 'edgeProxy.healthChecks',
   critical: false,
   isWanted: ({ modules }) => modules.edgeProxy.enable && modules.edgeProxy.healthChecks.enable,
-  async start(room) {
+  async start(room, run) {
     const { config, log, metrics } = room.context();
     const { clusterCatalog: catalog, leaveOut, dialer } = room;
     const checker = createHealthChecker(checkerOptions(config), { catalog, leaveOut, dialer, log, metrics });
+    room.parts.checker = checker;
+    run.signal.addEventListener('abort', () => {
+      if (room.parts.checker === checker) room.parts.checker = undefined;
+    });
     room.describe('endpointChecks', () => checker.status);
     return checker;
   },
