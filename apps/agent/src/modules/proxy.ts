@@ -247,10 +247,19 @@ function planContext({ config, nodeName }: AgentContext, { services, balancing, 
 /** What is never captured, whatever a Service may claim: our own ports, the API server and the metaServer. */
 export function exclusionsOf(config: AgentConfig): RuleExclusion[] {
   const { kubeAPIConfig, commonConfig, modules } = config;
+  const { edgeDNS, edgeTunnel } = modules;
+  // Whoever lets DNS listen on the address of a Service (kube-dns) wants it answered here.
+  const names = new Set([commonConfig.bridgeDeviceIP, ...edgeDNS.listenAddress]);
   const exclusions: RuleExclusion[] = [
-    { kind: 'address', address: commonConfig.bridgeDeviceIP, protocol: 'UDP', port: modules.edgeDNS.listenPort },
-    { kind: 'address', address: commonConfig.bridgeDeviceIP, protocol: 'TCP', port: modules.edgeDNS.listenPort },
-    { kind: 'localPort', protocol: 'TCP', port: modules.edgeTunnel.listenPort },
+    ...[...names].flatMap((address) =>
+      (['UDP', 'TCP'] as const).map(
+        (protocol): RuleExclusion => ({ kind: 'address', address, protocol, port: edgeDNS.listenPort }),
+      ),
+    ),
+    { kind: 'localPort', protocol: 'TCP', port: edgeTunnel.listenPort },
+    ...(edgeTunnel.metricConfig.enable
+      ? [{ kind: 'localPort', protocol: 'TCP', port: edgeTunnel.metricConfig.port } as const]
+      : []),
   ];
   const servers = [kubeAPIConfig.master, kubeAPIConfig.metaServer.server];
   for (const server of servers) {

@@ -60,6 +60,10 @@ describe('exclusionsOf', () => {
       { kind: 'address', address: '10.0.0.1', protocol: 'TCP', port: 443 },
       { kind: 'address', address: '127.0.0.1', protocol: 'TCP', port: 10_550 },
     ]);
+    const dns = exclusionsOf(config('modules: {edgeDNS: {listenAddress: [10.96.0.10, 169.254.96.16]}}'));
+    expect(dns.filter((each) => each.kind === 'address' && each.port === 53)).toHaveLength(4);
+    const metrics = exclusionsOf(config('modules: {edgeTunnel: {metricConfig: {enable: true}}}'));
+    expect(metrics).toContainEqual({ kind: 'localPort', protocol: 'TCP', port: 9_999 });
     const six = exclusionsOf(config('kubeAPIConfig: {master: "https://[fd00::1]:6443"}'));
     expect(six).toContainEqual({ kind: 'address', address: 'fd00::1', protocol: 'TCP', port: 6_443 });
     expect(exclusionsOf(config('kubeAPIConfig: {master: "https://api.example:6443"}'))).toHaveLength(4);
