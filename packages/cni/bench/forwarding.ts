@@ -192,11 +192,9 @@ try {
     withNebula(lab, folder, async (nebula) => {
       const carriers = [pair.left.process, pair.right.process];
       const tunnel: Way = { client: inPod(pair.left), server: inPod(pair.right), address: pair.address, carriers };
-      const numbers: Partial<Record<'nebula', Numbers>> & Record<'wire' | 'tunnel', Numbers> = await compare({
-        wire: direct,
-        tunnel,
-        ...(nebula && { nebula }),
-      });
+      const own = { wire: direct, tunnel };
+      const numbers: Record<keyof typeof own, Numbers> & { nebula?: Numbers } =
+        nebula === undefined ? await compare(own) : await compare({ ...own, nebula });
       const { peers } = await pair.left.status();
       return { ...numbers, path: peers[0]?.path, loaded: await underLoad(lab, pair) };
     }),

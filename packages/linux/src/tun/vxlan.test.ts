@@ -22,7 +22,12 @@ function machine(isThere = false) {
     runner,
     writeSetting: async () => undefined,
   });
-  const lines = () => runner.calls.splice(0).flatMap(({ input }) => input?.trim().split('\n') ?? []);
+  let seen = 0;
+  const lines = () => {
+    const fresh = runner.calls.slice(seen);
+    seen = runner.calls.length;
+    return fresh.flatMap(({ input }) => input?.trim().split('\n') ?? []);
+  };
   const setThere = (value: boolean) => {
     there = value;
   };
