@@ -65,4 +65,12 @@ describe('the idle watch', () => {
     clock.advance(20_000);
     expect(clock.pendingTimers).toBe(0);
   });
+
+  it('leaves a connection to the kernel that may be silent for ever', () => {
+    const { clock, socket, watched } = watching({ keepAliveMs: 60_000 });
+    delete watched.expired;
+    clock.advance(20_000);
+    expect(socket.keepAlives).toEqual([60_000]);
+    expect(clock.pendingTimers).toBe(0);
+  });
 });

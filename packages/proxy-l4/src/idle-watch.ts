@@ -30,8 +30,8 @@ const MIN_PERIOD_MS = 10;
 const MAX_PERIOD_MS = 15_000;
 
 /**
- * Looks at all connections of a listener now and then, instead of setting timers for each. Traffic either way passes through the
- * client's socket, so its counters tell of all of it.
+ * Looks at all connections of a listener or dialer now and then, instead of setting timers for each. Traffic either way passes
+ * through a connection's socket, so its counters tell of all of it.
  */
 export class IdleWatch {
   private readonly limits: IdleLimits;
@@ -76,7 +76,10 @@ export class IdleWatch {
     const { keepAliveMs } = this.limits;
     if (!watched.keptAlive && keepAliveMs > 0) socket.setKeepAlive(true, keepAliveMs);
     watched.keptAlive = true;
-    if (watched.expired === undefined) return;
+    if (watched.expired === undefined) {
+      this.remove(watched); // the kernel watches it from now on
+      return;
+    }
     const bytes = socket.bytesRead + socket.bytesWritten;
     if (bytes !== watched.bytes) {
       watched.bytes = bytes;

@@ -1,5 +1,6 @@
 import { Socket, type TcpNetConnectOpts } from 'node:net';
 import { type Clock, Deadlines, type Dialer, MeshError, systemClock } from '@edgemesh/core';
+import { IdleWatch } from './idle-watch.ts';
 import { PROXY_DEFAULTS } from './options.ts';
 import { socketByteStream } from './socket-stream.ts';
 import { openUdpChannel } from './udp-channel.ts';
@@ -23,8 +24,10 @@ export interface LocalDialer extends Dialer {
 
 /** Makes a {@link Dialer} that ignores node names and lets the kernel find the way. Holds nothing but its open sockets. */
 export function createLocalDialer(options: LocalDialerOptions = {}): LocalDialer {
-  const deadlines = new Deadlines(options.clock ?? systemClock);
+  const clock = options.clock ?? systemClock;
+  const deadlines = new Deadlines(clock);
   const keepAliveMs = options.keepAliveMs ?? PROXY_DEFAULTS.keepAliveMs;
+  const watch = new IdleWatch({ idleMs: 0, halfClosedIdleMs: 0, keepAliveMs }, clock);
   let openStreams = 0;
   let openChannels = 0;
   return {
@@ -37,14 +40,13 @@ export function createLocalDialer(options: LocalDialerOptions = {}): LocalDialer
     dial(target, dialOptions) {
       const socket = new Socket({
         allowHalfOpen: true,
+        noDelay: true,
         writableHighWaterMark: PROXY_DEFAULTS.socketBufferedBytes,
       } as ConstructorParameters<typeof Socket>[0]);
       openStreams++;
       const connecting = connect(socket, {
         host: target.address,
         port: target.port,
-        keepAlive: keepAliveMs > 0,
-        keepAliveInitialDelay: keepAliveMs,
         ...(options.localAddress !== undefined && { localAddress: options.localAddress }),
       });
       const stream = socketByteStream(socket, 'dialing');
@@ -54,8 +56,10 @@ export function createLocalDialer(options: LocalDialerOptions = {}): LocalDialer
         stream.reset(new MeshError('timeout', `no connection to ${where} in ${timeoutMs} ms`, { retryable: true }));
       });
       if (connecting) socket.on('connect', () => timer.cancel());
+      const watched = watch.add(socket);
       socket.on('close', () => {
         openStreams--;
+        watch.remove(watched);
         timer.cancel();
       });
       return stream;

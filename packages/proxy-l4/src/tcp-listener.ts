@@ -87,6 +87,7 @@ export async function createTcpListener(options: TcpListenerOptions, deps: TcpLi
 
   const server = createServer({
     allowHalfOpen: true,
+    noDelay: true,
     highWaterMark: PROXY_DEFAULTS.socketBufferedBytes,
   });
   server.on('connection', accept);
