@@ -45,6 +45,8 @@ export const DEFAULT_SNAPSHOT_MAX_DELAY_MS = 30_000;
 export const DEFAULT_SNAPSHOT_REFRESH_MS = 900_000;
 /** Largest snapshot in bytes; 100,000 endpoints take about 25 MB. */
 export const DEFAULT_SNAPSHOT_MAX_BYTES = 64 * 1024 * 1024;
+/** What snapshots may write to the disk in the long run: a state of 30 MB goes there every four minutes at most. */
+export const SNAPSHOT_BYTES_PER_SECOND = 128 * 1024;
 /** Objects serialised before the event loop gets its turn; about a millisecond. */
 export const SNAPSHOT_BATCH = 200;
 

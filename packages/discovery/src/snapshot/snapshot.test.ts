@@ -7,6 +7,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DiscoveryError } from '../errors.ts';
 import { createDiscoveryMetrics } from '../metrics.ts';
+import { SNAPSHOT_BYTES_PER_SECOND } from '../options.ts';
 import {
   createSnapshotWriter,
   decodeSnapshot,
@@ -124,17 +125,22 @@ describe('the file', () => {
 });
 
 describe('the writer', () => {
-  function setup() {
+  function setup(services: readonly string[] = ['web']) {
     const clock = createFakeClock();
     const log = createRecordingLogger();
     const reads: number[] = [];
     const read = () => {
       reads.push(clock.now());
-      return snapshot('web');
+      return snapshot(...services);
     };
-    const metrics = createDiscoveryMetrics(noMetrics);
+    const written = Promise.withResolvers<number>();
+    const metrics = {
+      ...createDiscoveryMetrics(noMetrics),
+      snapshotBytes: { add: () => undefined, set: written.resolve },
+    };
     const limits = { debounceMs: 100, maxDelayMs: 1000, refreshMs: 10_000 };
-    return { clock, log, reads, writer: createSnapshotWriter({ ...limits, file, read, clock, log, metrics }) };
+    const writer = createSnapshotWriter({ ...limits, file, read, clock, log, metrics });
+    return { clock, log, reads, writer, written: written.promise };
   }
   const settle = () => new Promise((resolve) => setImmediate(resolve));
 
@@ -150,6 +156,24 @@ describe('the writer', () => {
     await settle();
     await writer[Symbol.asyncDispose]();
     expect(await loadSnapshot({ file, log: createRecordingLogger() })).toEqual(snapshot('web'));
+  });
+
+  it('writes a large state less often, and at the end all the same', async () => {
+    const { clock, reads, writer, written } = setup(Array.from({ length: 8_000 }, (_, i) => `service-${i}`));
+    writer.changed();
+    clock.advance(100);
+    const spareMs = ((await written) * 1_000) / SNAPSHOT_BYTES_PER_SECOND;
+    expect(spareMs).toBeGreaterThan(4_000);
+    writer.changed();
+    clock.advance(spareMs - 100);
+    await settle();
+    expect(reads).toEqual([100]);
+    clock.advance(200);
+    await settle();
+    expect(reads).toHaveLength(2);
+    writer.changed();
+    await writer[Symbol.asyncDispose]();
+    expect(reads).toHaveLength(3);
   });
 
   it('rewrites for the age alone only when the file is old', async () => {

@@ -10,6 +10,7 @@ import {
   DEFAULT_SNAPSHOT_MAX_DELAY_MS,
   DEFAULT_SNAPSHOT_REFRESH_MS,
   SNAPSHOT_BATCH,
+  SNAPSHOT_BYTES_PER_SECOND,
 } from '../options.ts';
 import { encodeSnapshot } from './format.ts';
 import type { Snapshot, SnapshotOptions } from './types.ts';
@@ -42,6 +43,8 @@ export function createSnapshotWriter(options: SnapshotWriterOptions): SnapshotWr
   let dirtySince: number | undefined;
   let timer: Timer | undefined;
   let writtenAt = clock.now();
+  /** Of the last file that was written. */
+  let bytes = 0;
   let writing: Promise<void> = Promise.resolve();
   let stopped = false;
 
@@ -49,7 +52,7 @@ export function createSnapshotWriter(options: SnapshotWriterOptions): SnapshotWr
     dirtySince = undefined;
     writtenAt = clock.now();
     try {
-      const bytes = await writeSnapshot(file, read(), maxBytes);
+      bytes = await writeSnapshot(file, read(), maxBytes);
       metrics.snapshotWrites.with('ok').add();
       metrics.snapshotBytes.set(bytes);
     } catch (error) {
@@ -67,7 +70,10 @@ export function createSnapshotWriter(options: SnapshotWriterOptions): SnapshotWr
     const now = clock.now();
     dirtySince ??= now;
     timer?.cancel();
-    timer = clock.after(Math.min(debounceMs, Math.max(0, dirtySince + maxDelayMs - now)), start);
+    const soon = Math.min(debounceMs, Math.max(0, dirtySince + maxDelayMs - now));
+    // a large cluster always changes: without this its whole state would go to the flash every 30 seconds
+    const spared = writtenAt + (bytes * 1_000) / SNAPSHOT_BYTES_PER_SECOND - now;
+    timer = clock.after(Math.max(soon, bytes === 0 ? 0 : spared), start);
   };
   return {
     changed: schedule,
