@@ -10,6 +10,8 @@ import { streamToDuplex } from './stream-duplex.ts';
 export const CIRCUIT_PROTOCOL = '/edgemesh/circuit/1.0.0';
 /** Circuits of one peer at one time; a session needs one. */
 const MAX_CIRCUITS_PER_CONNECTION = 16;
+/** How often it is looked whether a relay in common has come up, in milliseconds. */
+const RELAY_LOOK_MS = 200;
 /** A node on the same LAN or with a public address answers within this time, in milliseconds. */
 const DIRECT_HEAD_START_MS = 200;
 
@@ -18,6 +20,8 @@ export interface PeerDialerDeps {
   readonly links: Links;
   /** Connected relays, nearest first. */
   readonly relays: () => readonly Link[];
+  /** The newest record of a peer: one that has just started may have named no relay yet. */
+  readonly latest: (peerId: string) => NodeRecord | undefined;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -85,8 +89,13 @@ export class PeerDialer {
   async #dial(record: NodeRecord, signal: AbortSignal): Promise<void> {
     const settled = new AbortController();
     const both = AbortSignal.any([signal, settled.signal]);
+    const unanswered = new AbortController();
     try {
-      await Promise.any([this.#dialDirect(record, both), this.#dialCircuit(record, both)]);
+      const direct = this.#dialDirect(record, both).catch((error: unknown) => {
+        unanswered.abort();
+        throw error;
+      });
+      await Promise.any([direct, this.#dialCircuit(record, both, unanswered.signal)]);
     } catch (error) {
       const reasons = error instanceof AggregateError ? error.errors.map(messageOf) : [messageOf(error)];
       const message = `${record.nodeName}: ${reasons.join('; ')}`;
@@ -101,9 +110,9 @@ export class PeerDialer {
     return this.#deps.links.connect(addresses, { signal, expectedPeerId: record.peerId });
   }
 
-  async #dialCircuit(record: NodeRecord, signal: AbortSignal): Promise<Link> {
-    const { relays, links, clock } = this.#deps;
-    const shared = relays().filter((relay) => record.relays.includes(relay.peerId));
+  async #dialCircuit(record: NodeRecord, signal: AbortSignal, directFailed: AbortSignal): Promise<Link> {
+    const { links, clock } = this.#deps;
+    const shared = await this.#relaysInCommon(record, AbortSignal.any([signal, directFailed]));
     if (shared.length === 0) throw new TunnelError('unreachable', 'no relay in common', { retryable: true });
     if (record.lanAddresses.length + record.publicAddresses.length > 0)
       await sleep(DIRECT_HEAD_START_MS, clock, signal);
@@ -117,5 +126,16 @@ export class PeerDialer {
       }
     }
     throw new TunnelError('unreachable', failures.join('; '), { retryable: true });
+  }
+
+  /** Relays that both are connected to; waits for one until the signal aborts. */
+  async #relaysInCommon({ peerId, relays: named }: NodeRecord, signal: AbortSignal): Promise<readonly Link[]> {
+    const { relays, latest, clock } = this.#deps;
+    for (;;) {
+      const theirs = latest(peerId)?.relays ?? named;
+      const shared = relays().filter((relay) => theirs.includes(relay.peerId));
+      if (shared.length > 0 || signal.aborted) return shared;
+      await sleep(RELAY_LOOK_MS, clock, signal);
+    }
   }
 }

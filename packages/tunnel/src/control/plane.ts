@@ -132,6 +132,7 @@ export class Plane implements ManagedControlPlane {
       node: host.node,
       links: this.#links,
       relays: () => this.#relays.links(),
+      latest: (peerId) => store.ofPeer(peerId)?.record,
       clock,
       log,
     });
