@@ -18,6 +18,8 @@ const MTU_POLL_MS = 5_000;
 /** How often a change between complete and incomplete reaches the module's state, in milliseconds; `details.cni` has it at once. */
 const STATE_POLL_MS = 5_000;
 
+/** What VXLAN adds must fit into the uplink too, in bytes. */
+const VXLAN_OVERHEAD_BYTES = NETWORK_DEFAULTS.vxlanOverheadBytes;
 const VXLAN = { name: NETWORK_DEFAULTS.vxlanName, id: NETWORK_DEFAULTS.vxlanId } as const;
 
 /** The pod network: addresses for the CNI plugin, routes and packets to pods of other nodes, NetworkPolicy. */
@@ -31,8 +33,8 @@ export const cniModule: AgentModule = {
     await using stack = new AsyncDisposableStack();
     const runner = stack.use(await createShellRunner());
     const isVxlan = edgeCNI.lanMode === 'vxlan';
-    const readMtu = async () => podMtu(await uplinkMtu(runner), isVxlan);
-    let mtu = (await readMtu()) ?? DEFAULT_MTU;
+    const toPods = (uplink: number) => (isVxlan ? Math.max(MIN_MTU, uplink - VXLAN_OVERHEAD_BYTES) : uplink);
+    let mtu = toPods((await uplinkMtu(runner)) ?? DEFAULT_MTU);
     const tun = stack.use(await openTun({ name: NETWORK_DEFAULTS.tunName, mtu, runner, log, metrics }));
     const key = await readLanProbeKey(edgeTunnel);
     const probe = key && stack.use(await createLanProbe({ nodeName, key, port: LAN_PROBE_PORT, log }));
@@ -75,19 +77,16 @@ export const cniModule: AgentModule = {
       await tun.setMtu(next);
       if (vxlan) await vxlan.setMtu(next);
     };
-    const followMtu = async () => changeMtu((await readMtu()) ?? mtu);
+    const followMtu = async () => {
+      const uplink = await uplinkMtu(runner);
+      if (uplink !== undefined) await changeMtu(toPods(uplink));
+    };
     detach('follow the MTU', log, watch(log, run.signal, MTU_POLL_MS, followMtu));
     const problem = () => network.status().error ?? policies.status().error;
     detach('watch the pod network', log, reportState(problem, run));
     return stack.move();
   },
 };
-
-/** What VXLAN adds must fit into the uplink too. */
-function podMtu(uplink: number | undefined, isVxlan: boolean): number | undefined {
-  if (uplink === undefined || !isVxlan) return uplink;
-  return Math.max(MIN_MTU, uplink - NETWORK_DEFAULTS.vxlanOverheadBytes);
-}
 
 /** Looks again and again, whatever became of the last look. */
 async function watch(log: Logger, signal: AbortSignal, intervalMs: number, look: () => Promise<void>): Promise<void> {

@@ -18,15 +18,14 @@ interface LinkJson {
  */
 export async function cleanupPods(runner: Runner): Promise<readonly CleanupStep[]> {
   const { bridge, linkAlias, spoofTable } = CNI_DEFAULTS;
-  const { tunName, vxlanName, vxlanTable } = NETWORK_DEFAULTS;
+  const { tunName, vxlanName } = NETWORK_DEFAULTS;
   return [
     await step('routes to pods', () => removeMarked(runner, 'route')),
     await step('rules for pods', () => removeMarked(runner, 'rule')),
-    await step(`guards of pods' addresses`, () => removeTable(runner, `bridge ${spoofTable}`)),
+    await step(`guards of pods' addresses`, () => removeGuards(runner, `bridge ${spoofTable}`)),
     await step(`device ${vxlanName}`, () =>
       removeLink(runner, vxlanName, (link) => link.linkinfo?.info_kind === 'vxlan'),
     ),
-    await step(`rules of ${vxlanName}`, () => removeTable(runner, `inet ${vxlanTable}`)),
     await step(`bridge ${bridge}`, () => removeLink(runner, bridge, ({ ifalias }) => ifalias === linkAlias)),
     await step(`device ${tunName}`, () => removeLink(runner, tunName, (link) => link.linkinfo?.info_kind === 'tun')),
   ];
@@ -64,8 +63,8 @@ async function markedRules(runner: Runner, family: string): Promise<string[]> {
     .map(({ priority }) => `rule del priority ${priority} protocol ${PROTOCOL}`);
 }
 
-/** Removes an nftables table, named with its family; false where there is none. */
-async function removeTable(runner: Runner, table: string): Promise<boolean> {
+/** The one table of ours that is not of the family inet. */
+async function removeGuards(runner: Runner, table: string): Promise<boolean> {
   const { stdout } = await mustRun(runner, 'nft', ['list', 'tables']);
   if (!stdout.split('\n').includes(`table ${table}`)) return false;
   await mustRun(runner, 'nft', ['-f', '-'], { input: `delete table ${table}\n` });

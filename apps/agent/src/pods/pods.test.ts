@@ -109,13 +109,13 @@ describe('discovery', () => {
 describe('cleanup', () => {
   it('finds nothing on a clean node and changes nothing', async () => {
     const runner = answering({});
-    expect((await cleanupPods(runner)).map(({ result }) => result)).toEqual(Array(7).fill('absent'));
+    expect((await cleanupPods(runner)).map(({ result }) => result)).toEqual(Array(6).fill('absent'));
     expect(runner.calls.every(({ args }) => args.includes('show') || args.includes('list'))).toBe(true);
   });
 
   it('removes routes and rules of our number, our bridge and our device, and nothing else', async () => {
     const runner = answering({
-      'nft list tables': 'table inet theirs\ntable bridge edgemesh_pods\ntable inet edgemesh_vxlan\n',
+      'nft list tables': 'table inet theirs\ntable bridge edgemesh_pods\n',
       'ip -4 -j route show table main proto 94': [{ dst: '10.244.2.0/24', gateway: '192.168.1.2' }],
       'ip -6 -j rule show': [
         { priority: 0, protocol: 'kernel' },
@@ -128,14 +128,13 @@ describe('cleanup', () => {
         { ifname: 'docker0', linkinfo: { info_kind: 'bridge' } },
       ],
     });
-    expect((await cleanupPods(runner)).map(({ result }) => result)).toEqual(Array(7).fill('removed'));
+    expect((await cleanupPods(runner)).map(({ result }) => result)).toEqual(Array(6).fill('removed'));
     const changes = runner.calls.filter(({ args }) => !args.includes('show') && !args.includes('list'));
     expect(changes.map(({ args, input }) => input?.trim() ?? args.join(' '))).toEqual([
       'route del 10.244.2.0/24 proto 94',
       'rule del priority 77 protocol 94',
       'delete table bridge edgemesh_pods',
       'link del dev edgemesh-vxlan',
-      'delete table inet edgemesh_vxlan',
       'link del dev emcni0',
       'link del dev edgemesh-tun',
     ]);

@@ -22,7 +22,7 @@ async function traces(machine: LabMachine): Promise<string> {
     'ip -o link | grep -oE "edgemesh-tun|emcni0"',
     'ip -4 route show table all proto 94',
     'ip -6 route show table all proto 94',
-    'nft list tables | grep -E "edgemesh_(cni|policy)"',
+    'nft list tables | grep -E "edgemesh_(cni|policy|pods|vxlan)"',
     'ss -Huln sport = :20006',
   ];
   return (await machine.exec('sh', ['-c', commands.join('; ')])).stdout;
@@ -218,7 +218,7 @@ describe('pods on nodes behind two NATs that cannot be punched', () => {
     await podA.remove();
     expect(await a.process.kill('SIGTERM')).toBe(0);
     // The bridge belongs to the pods, which outlive an agent.
-    expect((await traces(a.machine)).trim()).toBe('emcni0');
+    expect((await traces(a.machine)).trim()).toBe('emcni0\ntable bridge edgemesh_pods');
     expect(await traces(b.machine)).toMatch(/emcni0[\s\S]*edgemesh_policy[\s\S]*:20006/);
     await b.process.kill('SIGKILL');
     const { code, stdout } = await b.machine.exec(process.execPath, [...mesh.agentCommand, 'cleanup']);
