@@ -37,6 +37,7 @@ export class Http2Exchange implements Downstream, Deadlined {
   /** Bytes of a response of known length, without trailers, that are still to come. */
   private left = Number.POSITIVE_INFINITY;
   private awaitsDrain = false;
+  private closing = false;
   private responseEnded = false;
   private raw = false;
   private over = false;
@@ -151,9 +152,13 @@ export class Http2Exchange implements Downstream, Deadlined {
   }
 
   onDeadline(): void {
-    if (this.responseEnded && !this.stream.closed) {
-      this.stream.close(constants.NGHTTP2_NO_ERROR);
-      // Which waits for what is queued.
+    if (this.responseEnded && !this.closing) {
+      this.closing = true;
+      // After what is queued, and not before: a stream that is marked as closed while node:http2 still has bytes of it makes
+      // nghttp2 write empty frames without end once the session is destroyed.
+      const close = () => this.stream.close(constants.NGHTTP2_NO_ERROR);
+      if (this.stream.writableFinished) close();
+      else this.stream.once('finish', close);
       this.deadline = this.context.sweeper.now + this.context.limits.lingerMs;
     } else if (this.responseEnded) this.stream.destroy(new HttpProxyError('client-gone', 'the client takes nothing'));
     else if (this.sink !== undefined && !this.bodyOver && !this.stream.headersSent) {
