@@ -61,7 +61,7 @@ export interface InboundRequest {
   readonly kind: 'tcp' | 'udp' | 'packets';
   readonly address: string;
   readonly port: number;
-  /** Address of the original client as the peer reports it; empty when unknown. Do not trust it for access. */
+  /** Address of the original client as the peer reports it; empty when unknown. For access trust it no further than the peer itself. */
   readonly clientAddress: string;
 }
 
