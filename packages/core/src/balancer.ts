@@ -16,7 +16,9 @@ export interface Flow {
 export type Outcome =
   | { readonly kind: 'success'; readonly latencyMs?: number }
   | { readonly kind: 'connect-failure' }
-  | { readonly kind: 'response'; readonly status: number };
+  | { readonly kind: 'response'; readonly status: number }
+  /** Nobody used it, but a check that had failed passes again: what is held against it is out of date. */
+  | { readonly kind: 'recovered' };
 
 /**
  * Chooses one endpoint of one Service port. Choosing is not dialling. One balancer serves one Service port and keeps

@@ -81,6 +81,16 @@ export function createOutlierMachine(policy: OutlierPolicy): OutlierMachine {
     if (health.ejections === 0) known.delete(key);
   };
 
+  /** Ends an ejection early. It still counts, so that one who flaps is out for longer each time. */
+  const recover = (key: string, now: number) => {
+    const health = known.get(key);
+    if (health === undefined) return;
+    resetCounts(health);
+    if (!ejected.delete(key)) return;
+    health.ejectedUntil = now;
+    health.forgivenAt = now;
+  };
+
   const mayEject = (candidates: number) => {
     if (maxPercent <= 0) return false;
     return ejected.size === 0 || (ejected.size + 1) * 100 <= candidates * maxPercent;
@@ -89,6 +99,10 @@ export function createOutlierMachine(policy: OutlierPolicy): OutlierMachine {
   return {
     record(key, outcome, candidates, now) {
       sweep(now);
+      if (outcome.kind === 'recovered') {
+        recover(key, now);
+        return false;
+      }
       if (!isFailure(outcome)) {
         succeed(key, now);
         return false;

@@ -44,6 +44,25 @@ describeBalancer('round robin with outlier ejection', () =>
 );
 
 describe('outlier ejection', () => {
+  it('takes an endpoint back at once that has recovered, and leaves it out for longer when it fails again', () => {
+    const { endpoints, fail, reachable, clock, balancer } = setup({ consecutiveErrors: 3 });
+    const [a, b, c, d] = endpoints;
+    fail(b, 3);
+    expect(reachable()).toEqual([a, c, d]);
+    balancer.report?.(b, { kind: 'recovered' });
+    expect([reachable(), balancer.ejectedCount]).toEqual([endpoints, 0]);
+    fail(b, 2);
+    balancer.report?.(b, { kind: 'recovered' });
+    fail(b, 2);
+    expect(reachable()).toEqual(endpoints);
+    fail(b, 1);
+    clock.advance(59_999);
+    expect(reachable()).toEqual([a, c, d]);
+    clock.advance(1);
+    expect(reachable()).toEqual(endpoints);
+    balancer.report?.(a, { kind: 'recovered' });
+  });
+
   it('leaves an endpoint out after so many failures in a row, and takes it back in time', () => {
     const { endpoints, fail, reachable, clock, ejected, balancer } = setup({ consecutiveErrors: 3 });
     const [a, b, c, d] = endpoints;

@@ -49,8 +49,9 @@ export function withOutlierEjection(inner: Balancer, policy: OutlierPolicy, deps
     },
     report(endpoint, outcome) {
       inner.report?.(endpoint, outcome);
-      if (!machine.record(endpointKey(endpoint), outcome, size, clock.now())) return;
-      cache = undefined;
+      const isEjected = machine.record(endpointKey(endpoint), outcome, size, clock.now());
+      if (isEjected || outcome.kind === 'recovered') cache = undefined;
+      if (!isEjected) return;
       deps.onEjected?.(endpoint);
     },
     begin: (endpoint) => inner.begin?.(endpoint),
