@@ -1,4 +1,5 @@
 import type { AgentConfig } from '@edgemesh/config';
+import type { Endpoint, ServiceId } from '@edgemesh/core';
 import { createHealthChecker, type HealthCheckerOptions } from '@edgemesh/proxy-l4';
 import type { AgentModule } from '../context.ts';
 import { isOurs } from './proxy.ts';
@@ -15,7 +16,13 @@ export const endpointChecksModule: AgentModule = {
   async start(room, run) {
     const { config, log, metrics } = room.context();
     const { clusterCatalog: catalog, leaveOut, dialer } = room;
-    const checker = createHealthChecker(checkerOptions(config), { catalog, leaveOut, dialer, log, metrics });
+    // Connections that failed meanwhile have made the listener's balancer leave it out too, and for longer.
+    const recovered = (id: ServiceId, endpoint: Endpoint) =>
+      room.parts.proxy?.services
+        .upstream(id, endpoint.portName, endpoint.protocol)
+        ?.report?.(endpoint, { kind: 'recovered' });
+    const deps = { catalog, leaveOut, recovered, dialer, log, metrics };
+    const checker = createHealthChecker(checkerOptions(config), deps);
     room.parts.checker = checker;
     run.signal.addEventListener('abort', () => {
       if (room.parts.checker === checker) room.parts.checker = undefined;

@@ -74,6 +74,12 @@ export function leftOut({ check, ports }: CheckedService, all: readonly Endpoint
   return new Set(all.filter((endpoint) => places.has(placeOf(endpoint))).map(endpointKey));
 }
 
+/** The endpoints for which a check of this one stands. */
+export function coveredBy({ check }: CheckedService, checked: Endpoint, all: readonly Endpoint[]): readonly Endpoint[] {
+  if (check.portName === undefined) return [checked];
+  return all.filter((endpoint) => placeOf(endpoint) === placeOf(checked));
+}
+
 /** Why an endpoint is left out; undefined when it is not. */
 export function failureOf({ ports, out }: CheckedService, endpoint: Endpoint): string | undefined {
   if (!out.has(endpointKey(endpoint))) return undefined;

@@ -68,9 +68,17 @@ function start(endpoints: readonly Endpoint[], options: Partial<HealthCheckerOpt
   catalog.put(web, endpoints);
   const view = createCheckedCatalog(catalog);
   const network = fakeDialer();
+  const recovered: string[] = [];
   const checker = createHealthChecker(
     { defaults, ...options },
-    { catalog, dialer: network.dialer, leaveOut: view.leaveOut, clock, random: () => 0.5 },
+    {
+      catalog,
+      dialer: network.dialer,
+      leaveOut: view.leaveOut,
+      recovered: (_, { address, portName }) => void recovered.push(`${address} ${portName}`),
+      clock,
+      random: () => 0.5,
+    },
   );
   const advance = async (ms: number) => {
     for (let done = 0; done < ms; done += 500) {
@@ -80,15 +88,16 @@ function start(endpoints: readonly Endpoint[], options: Partial<HealthCheckerOpt
   };
   const ready = () =>
     (view.current.endpoints.get(web.id) ?? []).filter((endpoint) => endpoint.ready).map(({ address }) => address);
-  return { catalog, view, network, checker, clock, advance, ready };
+  return { catalog, view, network, checker, clock, advance, ready, recovered };
 }
 
 describe('health checker', () => {
   it('leaves an endpoint out that fails, says so, and takes it back', async () => {
-    const { network, advance, ready, checker } = start([one, two]);
+    const { network, advance, ready, checker, recovered } = start([one, two]);
     network.down.add(one.address);
     await advance(30_000);
     expect(ready()).toEqual([two.address]);
+    expect(recovered).toEqual([]);
     expect(checker.status).toMatchObject({
       checked: 2,
       failing: [{ service: web.id, address: one.address, nodeName: 'node-1', reason: 'refused', leftOut: true }],
@@ -97,6 +106,7 @@ describe('health checker', () => {
     await advance(30_000);
     expect(ready()).toEqual([one.address, two.address]);
     expect(checker.status.failing).toEqual([]);
+    expect(recovered).toEqual([`${one.address} http`]);
     await checker[Symbol.asyncDispose]();
   });
 
@@ -145,7 +155,7 @@ describe('health checker', () => {
   });
 
   it('checks one port on behalf of all, where the Service says so', async () => {
-    const { catalog, network, advance, view, checker } = start([]);
+    const { catalog, network, advance, view, checker, recovered } = start([]);
     const annotations = { ...annotated.annotations, [HEALTH_CHECK_ANNOTATIONS.port]: 'http' };
     const other = { ...one, portName: 'dns', port: 53, protocol: 'UDP' } as const;
     catalog.put({ ...web, annotations }, [one, other, two, { ...other, address: two.address, nodeName: 'node-2' }]);
@@ -155,6 +165,9 @@ describe('health checker', () => {
     expect(view.current.endpoints.get(web.id)?.map(({ ready }) => ready)).toEqual([false, false, true, true]);
     expect(checker.whyLeftOut(other, web.id)).toBe('refused');
     expect(checker.whyLeftOut(two, web.id)).toBeUndefined();
+    network.down.clear();
+    await advance(30_000);
+    expect(recovered).toEqual([`${one.address} http`, `${one.address} dns`]);
     await checker[Symbol.asyncDispose]();
   });
 

@@ -20,6 +20,7 @@ import {
   byPort,
   type CheckedPort,
   type CheckedService,
+  coveredBy,
   type FailingEndpoint,
   failureOf,
   failuresOf,
@@ -49,6 +50,8 @@ export interface HealthCheckerDeps {
   readonly dialer: Dialer;
   /** Called with the endpoints of a Service that are to be left out from now on, by `endpointKey`. */
   readonly leaveOut: (service: ServiceId, keys: ReadonlySet<string>) => void;
+  /** Called with endpoints that pass again after they had failed, before they are given back. */
+  readonly recovered?: (service: ServiceId, endpoint: Endpoint) => void;
   readonly log?: Logger;
   readonly metrics?: Metrics;
   readonly clock?: Clock;
@@ -117,7 +120,7 @@ class CatalogHealthChecker implements HealthChecker {
     const keeps = before !== undefined && JSON.stringify(before.check) === JSON.stringify(wanted);
     if (before !== undefined && !keeps) this.#forget(id, before);
     const checked: CheckedService = { service, check: wanted, ports: new Map(), out: keeps ? before.out : new Set() };
-    for (const [name, endpoints] of byPort(current.endpoints.get(id) ?? [], wanted.portName)) {
+    for (const [name, endpoints] of byPort(this.#endpointsOf(id), wanted.portName)) {
       const old = keeps ? before.ports.get(name) : undefined;
       checked.ports.set(name, this.#followPort(checked, endpoints, old));
       before?.ports.delete(name);
@@ -125,6 +128,10 @@ class CatalogHealthChecker implements HealthChecker {
     if (keeps) for (const { targets } of before.ports.values()) this.#drop(targets.values());
     this.#services.set(id, checked);
     this.#publish(checked);
+  }
+
+  #endpointsOf(id: ServiceId): readonly Endpoint[] {
+    return this.#deps.catalog.current.endpoints.get(id) ?? [];
   }
 
   #wanted(service: Service): HealthCheck | undefined {
@@ -198,6 +205,7 @@ class CatalogHealthChecker implements HealthChecker {
     if (reason === undefined) {
       target.failure = undefined;
       this.#log.info('an endpoint passes its checks again', fields);
+      for (const each of coveredBy(checked, target.endpoint, this.#endpointsOf(id))) this.#deps.recovered?.(id, each);
     } else {
       target.failure = { reason, since: this.#clock.wallNow() };
       this.#log.warn('an endpoint fails its checks', { ...fields, reason });
@@ -207,7 +215,7 @@ class CatalogHealthChecker implements HealthChecker {
   }
 
   #publish(checked: CheckedService): void {
-    const out = leftOut(checked, this.#deps.catalog.current.endpoints.get(checked.service.id) ?? []);
+    const out = leftOut(checked, this.#endpointsOf(checked.service.id));
     if (out.size === checked.out.size && [...out].every((key) => checked.out.has(key))) return;
     checked.out = out;
     this.#metrics.leftOut.set([...this.#services.values()].reduce((sum, each) => sum + each.out.size, 0));
