@@ -34,3 +34,16 @@ test('finds by the DHT who is at a relay that the own one has no records of', as
   await expect.poll(metAt, { timeout: 10_000 }).toHaveLength(1); // so there is a relay in common
   expect(first.records().some(({ nodeName }) => nodeName === 'edge-b')).toBe(false);
 }, 30_000);
+
+test('connects to the relay of another node that a common relay only knows by its record', async () => {
+  const first = await plane({ nodeName: 'relay-1', serveRelay: true, dht: false });
+  const second = await plane({ nodeName: 'relay-2', serveRelay: true, dht: false, relays: relayOf(first) });
+  const a = await plane({ nodeName: 'edge-a', relays: relayOf(first), dht: false });
+  const b = await plane({ nodeName: 'edge-b', relays: relayOf(second), dht: false });
+  const met = async () => {
+    await a.resolve('edge-b', AbortSignal.timeout(3_000));
+    return a.relays().some(({ state, peerId }) => state === 'connected' && peerId === second.peerId);
+  };
+  await expect.poll(met, { timeout: 20_000 }).toBe(true);
+  expect(b.relays()).toHaveLength(1);
+}, 30_000);

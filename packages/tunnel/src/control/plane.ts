@@ -95,7 +95,6 @@ export class Plane implements ManagedControlPlane {
     this.#links = new Links({ ...parts, introductions, serveRelay });
     const onConnected = (link: Link, scope: AbortSignal) => this.#onRelay(link, scope);
     this.#relays = new Relays({ ...parts, links: this.#links, ownNodeName: options.nodeName, onConnected });
-    this.#finder = new RelayFinder({ ...parts, relays: this.#relays, dht: this.#dht, ownPeerId: this.peerId });
     const isConnected = (peerId: string) => this.#connections(peerId).some((connection) => connection.direct);
     this.#neighbourhood = new Neighbourhood({ ...parts, links: this.#links, ownPeerId: this.peerId, isConnected });
     const neighbours = {
@@ -108,6 +107,9 @@ export class Plane implements ManagedControlPlane {
       askDht: async (nodeName: string, signal: AbortSignal) => (await this.#dht?.findName(nodeName, signal)) ?? false,
     };
     this.#directory = new Directory({ ...parts, neighbours, serveRelay, ownPeerId: this.peerId });
+    this.#finder = new RelayFinder({
+      ...{ ...parts, relays: this.#relays, directory: this.#directory, dht: this.#dht, ownPeerId: this.peerId },
+    });
     const publish = (signed: Parameters<RecordStore['publish']>[0]) => {
       store.publish(signed);
       this.#directory.announce(signed);

@@ -164,6 +164,23 @@ export class Directory {
     round.answered = true;
   }
 
+  /** Asks the connected relays for the record of a key; true when one had it. Never rejects. */
+  async findPeer(peerId: string, signal: AbortSignal): Promise<boolean> {
+    const { neighbours, rpc, store, log } = this.#deps;
+    const ask = async (relay: string) => {
+      const answer = decodeJson(await rpc.request(relay, METHODS.get, encodeJson({ peer: peerId }), signal));
+      if (answer.record === undefined) throw new TunnelError('refused', 'the relay does not know that key');
+      await store.offer(fromBase64(answer.record));
+    };
+    try {
+      await Promise.any(neighbours.relays().map(ask));
+      return true;
+    } catch {
+      log.debug('no relay knows the record of a key', { peerId });
+      return false;
+    }
+  }
+
   /** Fetches all records of a relay; relays do this with each other so that each can answer for all. */
   async copyFrom(relay: string, signal: AbortSignal): Promise<void> {
     let after = '';
@@ -212,11 +229,11 @@ export class Directory {
   }
 
   #onGet(from: string, body: Uint8Array): Uint8Array {
-    const { name } = decodeJson(body);
+    const { name, peer } = decodeJson(body);
+    if (typeof peer === 'string') return encodeRecordAnswer(this.#deps.store.ofPeer(peer));
     if (typeof name !== 'string' || !isNodeName(name)) throw new TunnelError('protocol', 'not a node name');
     this.#subscribe(name, from);
-    const stored = this.#deps.store.get(name);
-    return encodeJson(stored === undefined ? {} : { record: toBase64(stored.envelope) });
+    return encodeRecordAnswer(this.#deps.store.get(name));
   }
 
   #subscribe(nodeName: string, peer: string): void {
@@ -256,6 +273,10 @@ export class Directory {
     this.#unknownUntil.set(nodeName, until);
     dropOldest(this.#unknownUntil, MAX_NAMES);
   }
+}
+
+function encodeRecordAnswer(stored: StoredRecord | undefined): Uint8Array {
+  return encodeJson(stored === undefined ? {} : { record: toBase64(stored.envelope) });
 }
 
 /** One lookup on its way. */

@@ -1,5 +1,6 @@
 import type { NodeRecord } from '../../types.ts';
 import type { DhtRecords } from '../records/dht-records.ts';
+import type { Directory } from '../records/directory.ts';
 import type { RecordStore } from '../records/store.ts';
 import type { Relays } from './relays.ts';
 
@@ -11,6 +12,7 @@ const FIND_TIMEOUT_MS = 5_000;
 export interface RelayFinderDeps {
   readonly relays: Relays;
   readonly store: RecordStore;
+  readonly directory: Pick<Directory, 'findPeer'>;
   readonly dht: DhtRecords | undefined;
   readonly ownPeerId: string;
   readonly signal: AbortSignal;
@@ -47,9 +49,10 @@ export class RelayFinder {
   }
 
   async #recordOf(peerId: string): Promise<NodeRecord | undefined> {
-    const { store, dht, signal } = this.#deps;
+    const { store, directory, dht } = this.#deps;
     if (store.ofPeer(peerId) === undefined) {
-      await dht?.findPeer(peerId, AbortSignal.any([signal, AbortSignal.timeout(FIND_TIMEOUT_MS)]));
+      const signal = AbortSignal.any([this.#deps.signal, AbortSignal.timeout(FIND_TIMEOUT_MS)]);
+      if (!(await directory.findPeer(peerId, signal))) await dht?.findPeer(peerId, signal);
     }
     return store.ofPeer(peerId)?.record;
   }
