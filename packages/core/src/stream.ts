@@ -51,12 +51,12 @@ export interface ByteStream {
 /** Hands borrowed bytes to a sink. */
 export function giveBorrowed(sink: ByteSink, chunk: Uint8Array): void {
   if (sink.borrowed !== undefined) sink.borrowed(chunk);
-  else sink.data(new Uint8Array(chunk));
+  else sink.data(Buffer.from(chunk));
 }
 
 /** Writes borrowed bytes to a stream. */
 export function writeBorrowed(stream: ByteStream, chunk: Uint8Array): boolean {
-  return stream.writeCopy !== undefined ? stream.writeCopy(chunk) : stream.write(new Uint8Array(chunk));
+  return stream.writeCopy !== undefined ? stream.writeCopy(chunk) : stream.write(Buffer.from(chunk));
 }
 
 /** What a {@link Datagrams} channel tells its user. */

@@ -52,7 +52,7 @@ export interface WritableEnd {
  * free again. Answers as `write` does.
  */
 export function writeThrough(socket: WritableEnd, bytes: Uint8Array): boolean {
-  if (socket.writableLength > 0 || bytes.length > SLAB_BYTES) return socket.write(new Uint8Array(bytes));
+  if (socket.writableLength > 0 || bytes.length > SLAB_BYTES) return socket.write(Buffer.from(bytes));
   const slab = slabFor(bytes.length);
   const from = slab.used;
   slab.hold();

@@ -83,7 +83,7 @@ class UpstreamStream implements ByteStream {
 
   private writeEarly(chunk: Uint8Array): boolean {
     if (this.done || this.hasEnded || chunk.length === 0) return true;
-    const kept = new Uint8Array(chunk); // slice of a Buffer would share its memory
+    const kept = Buffer.from(chunk);
     this.early.push(kept);
     this.earlyBytes += chunk.length;
     if (!writeBorrowed(this.current as ByteStream, kept)) this.innerFull = true;

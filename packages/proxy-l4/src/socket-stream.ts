@@ -93,7 +93,7 @@ class SocketStream implements ByteStream, Gathering {
 
   writeCopy(chunk: Uint8Array): boolean {
     // What a slow reader leaves behind has memory of its own, so that the shared memory is soon free again.
-    if (this.socket.writableLength > 0 || chunk.length > FULL_WRITE_BYTES) return this.write(new Uint8Array(chunk));
+    if (this.socket.writableLength > 0 || chunk.length > FULL_WRITE_BYTES) return this.write(Buffer.from(chunk));
     if (this.done || this.ending || chunk.length === 0) return true;
     this.gather(chunk);
     return this.to - this.from < FULL_WRITE_BYTES || this.writeGathered();

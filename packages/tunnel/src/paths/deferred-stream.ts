@@ -62,7 +62,7 @@ export function createDeferredStream(): DeferredStream {
     },
     writeCopy(chunk) {
       if (target !== undefined && sink !== undefined) return writeBorrowed(target, chunk);
-      return this.write(new Uint8Array(chunk));
+      return this.write(Buffer.from(chunk));
     },
     end() {
       ended = true;

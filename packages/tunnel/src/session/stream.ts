@@ -97,7 +97,7 @@ export class MuxStream implements ByteStream, Sendable {
     if (this.ending || this.done || chunk.length === 0) return true;
     const isNext = this.openSent && this.outBytes === 0 && (this.open !== undefined || this.accepted);
     if (!isNext || this.owesAccept || chunk.length > this.credit || !this.host.addNow(this.id, chunk))
-      return this.write(new Uint8Array(chunk));
+      return this.write(Buffer.from(chunk));
     this.credit -= chunk.length;
     if (chunk.length < SMALL_BYTES || (this.credit >= MAX_DATA_BYTES && this.host.hasRoomForMore())) return true;
     // The next chunk would have to be kept: better that the writer waits.
