@@ -22,3 +22,5 @@ const proxy = createHttpProxy({
   limits: { maxRequestsPerConnection: 0 },
 });
 await createHttpListener({ proxy, address: '127.0.0.1', port });
+// For measuring memory.
+process.on('message', () => globalThis.gc?.());

@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net';
 import { HttpProxyError } from '../errors.ts';
-import { failureStatus } from '../failure-status.ts';
 import type { HeaderList } from '../headers.ts';
 import type { ClientInfo, ResponseHead } from '../message.ts';
 import type { ServerConnection, ServerConnectionContext } from '../server-connection.ts';
@@ -10,9 +9,10 @@ import { type BodyDecoder, type BodyEvents, ChunkedDecoder, LengthDecoder } from
 import { HeadBuffer } from './head-buffer.ts';
 import { Output } from './output.ts';
 import { type ParsedRequest, parseRequestHead } from './parse-request.ts';
+import { refusalText, unreadable } from './refusal.ts';
 import { ResponseWriter } from './response-writer.ts';
 import { type ExchangeConnection, Http1Exchange } from './server-exchange.ts';
-import { informationalText, responseHeadText } from './write-head.ts';
+import { informationalText } from './write-head.ts';
 
 /** Request head; body; response still to come; raw bytes after an upgrade; reading and dropping before the end; gone. */
 type State = 'head' | 'body' | 'response' | 'raw' | 'linger' | 'closed';
@@ -175,7 +175,7 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
       this.decoder = undefined;
       this.close = true;
       this.state = this.state === 'body' ? 'response' : this.state;
-      this.exchange?.failBody(asProxyError(error));
+      this.exchange?.failBody(unreadable(error));
       return;
     }
     if (this.decoder?.done === true) this.bodyRead();
@@ -304,13 +304,9 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
   }
 
   private refuse(cause: unknown): void {
-    const error = asProxyError(cause);
+    const error = unreadable(cause);
     this.context.onMalformed(error, this.client);
-    const { http } = failureStatus(error.code);
-    const body = `${error.message}\n`;
-    const headers = ['content-type', 'text/plain; charset=utf-8'];
-    const head: ResponseHead = { status: http, headers, body: 'length', contentLength: body.length };
-    this.output.addText(responseHeadText(head, { chunked: false, close: true, announceKeepAlive: false }) + body);
+    this.output.addText(refusalText(error));
     this.finish();
   }
 
@@ -389,9 +385,4 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
     const { tunnelIdleMs } = this.context.limits;
     return tunnelIdleMs === 0 ? Number.POSITIVE_INFINITY : this.context.sweeper.now + tunnelIdleMs;
   }
-}
-
-function asProxyError(error: unknown): HttpProxyError {
-  if (error instanceof HttpProxyError) return error;
-  return new HttpProxyError('bad-request', 'the request could not be read', { cause: error });
 }

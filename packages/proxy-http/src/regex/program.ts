@@ -1,4 +1,5 @@
-import { type CharRanges, REGEX_LIMITS, RegexError, type RegexNode } from './syntax.ts';
+import type { CharRanges } from './char-ranges.ts';
+import { REGEX_LIMITS, RegexError, type RegexNode } from './syntax.ts';
 
 /** One step of the machine. `split` prefers its first branch. */
 export type Instruction =

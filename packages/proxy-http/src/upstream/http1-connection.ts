@@ -15,6 +15,7 @@ import type { HeaderList } from '../headers.ts';
 import type { RequestHead, ResponseSink, UpstreamStream } from '../message.ts';
 import type { HttpLimits } from '../options.ts';
 import type { Deadlined, Sweeper } from '../sweeper.ts';
+import { Http1Stream, type StreamConnection } from './http1-stream.ts';
 import { dialFailure } from './mesh-failure.ts';
 
 /** What a client connection needs of its pool. */
@@ -25,57 +26,11 @@ export interface ClientConnectionContext {
   onClosed(connection: Http1ClientConnection): void;
 }
 
-/** One request on a connection; keeps late calls away from the next one. */
-class Http1Stream implements UpstreamStream {
-  over = false;
-  requestDone: boolean;
-  readonly chunked: boolean;
-  readonly method: string;
-  readonly idleMs: number | undefined;
-  readonly sink: ResponseSink;
-  private readonly connection: Http1ClientConnection;
-
-  constructor(connection: Http1ClientConnection, head: RequestHead, sink: ResponseSink) {
-    this.connection = connection;
-    this.sink = sink;
-    this.method = head.method;
-    this.chunked = head.body === 'stream';
-    this.requestDone = head.body === 'none';
-    this.idleMs = head.idleMs;
-  }
-
-  get isOpen(): boolean {
-    return this.connection.isOpen;
-  }
-
-  write(chunk: Uint8Array): boolean {
-    return this.over || this.connection.writeBody(this, chunk);
-  }
-
-  end(trailers?: HeaderList): void {
-    if (!this.over) this.connection.endBody(this, trailers);
-  }
-
-  cancel(): void {
-    if (this.over) return;
-    this.over = true;
-    this.connection.destroy();
-  }
-
-  pause(): void {
-    if (!this.over) this.connection.pause();
-  }
-
-  resume(): void {
-    if (!this.over) this.connection.resume();
-  }
-}
-
 /**
  * The client side of one HTTP/1.1 connection over any byte stream: one request at a time, kept for the next one where both
  * sides have finished in order. The request leaves at once, before the far side has accepted the stream.
  */
-export class Http1ClientConnection implements ByteSink, Deadlined {
+export class Http1ClientConnection implements ByteSink, Deadlined, StreamConnection {
   deadline: number;
   isOpen = false;
   private readonly stream: ByteStream;
