@@ -15,6 +15,8 @@ import { type LabNode, nodeSpec, startNode, startRelay } from '../../../apps/cni
 
 const seconds = process.argv[2] ?? '3';
 const ROUNDS = 3;
+/** Nebula's device: the tunnel would take it for a LAN, and the way through it. */
+const NEBULA = 'neb0';
 type Run = (command: string, ...args: string[]) => Promise<{ stdout: string; code: number }>;
 
 interface Numbers {
@@ -116,7 +118,14 @@ async function withNodes<T>(lab: Lab, folder: string, probe: boolean, work: (pai
   const relays = [`${lab.host('cloud').address()}:20006`];
   const [left, right] = (await Promise.all(
     hosts.map((host) =>
-      startNode({ host, folder, prefix: `${lab.prefix}${host.name}-`, nodes, relays, more: { probe } }),
+      startNode({
+        host,
+        folder,
+        prefix: `${lab.prefix}${host.name}-`,
+        nodes,
+        relays,
+        more: { probe, filteredInterfaces: [NEBULA] },
+      }),
     ),
   )) as [LabNode, LabNode];
   try {
@@ -159,7 +168,7 @@ pki: { ca: ${folder}/ca.crt, cert: ${folder}/${name}.crt, key: ${folder}/${name}
 static_host_map: { "${otherIp}": ["${other.address()}:4242"] }
 lighthouse: { am_lighthouse: ${lighthouse}, hosts: [${lighthouse ? '' : `"${otherIp}"`}] }
 listen: { host: 0.0.0.0, port: 4242 }
-tun: { dev: neb0, mtu: 1300 }
+tun: { dev: ${NEBULA}, mtu: 1300 }
 firewall: { outbound: [{ port: any, proto: any, host: any }], inbound: [{ port: any, proto: any, host: any }] }
 `;
   await cert('sign', '-name', 'left', '-ip', '10.66.0.1/24');

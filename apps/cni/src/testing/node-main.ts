@@ -30,6 +30,8 @@ export interface NodeMainOptions {
   /** Reach nodes of the LAN by VXLAN. */
   readonly vxlan?: boolean;
   readonly mtu?: number;
+  /** Interfaces that the tunnel must not use either. */
+  readonly filteredInterfaces?: readonly string[];
   /** Share of frames that are damaged before they are sent, 0 to 1. */
   readonly malformed?: number;
 }
@@ -44,7 +46,7 @@ const tunnelOptions = {
     listen: [{ host: options.listen, port: 20006 }],
     mdns: false,
     // Addresses of the pod network are reached through the tunnel: it must not be sought there.
-    extraFilteredInterfaces: [NETWORK_DEFAULTS.tunName, CNI_DEFAULTS.bridge],
+    extraFilteredInterfaces: [NETWORK_DEFAULTS.tunName, CNI_DEFAULTS.bridge, ...(options.filteredInterfaces ?? [])],
     relays: (options.relays ?? []).map((address) => ({ addresses: [address] })),
     ...(options.role === 'relay' ? { advertise: [options.listen] } : {}),
   },
