@@ -15,6 +15,7 @@ import { type AddressInfo, connect as connectTcp } from 'node:net';
 import { promisify } from 'node:util';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { AccessLogEntry } from './access-log.ts';
+import { frame } from './h2/test-frames.ts';
 import { allTo, clusterOf, endpointAt, startProxy, startRawServer, tableOf } from './test-support.ts';
 
 const run = promisify(execFile);
@@ -103,16 +104,6 @@ function ask(session: ClientHttp2Session, headers: OutgoingHttpHeaders = {}, bod
   const stream = session.request({ ':path': '/', ...headers }, { endStream: body === undefined });
   if (body !== undefined) stream.end(body);
   return collect(stream);
-}
-
-/** An HTTP/2 frame (RFC 9113 4.1). */
-function frame(type: number, flags: number, stream: number, payload: Buffer = Buffer.alloc(0)): Buffer {
-  const header = Buffer.alloc(9);
-  header.writeUIntBE(payload.length, 0, 3);
-  header[3] = type;
-  header[4] = flags;
-  header.writeUInt32BE(stream, 5);
-  return Buffer.concat([header, payload]);
 }
 
 const GRPC = { ':method': 'POST', ':path': '/pkg.Service/Call', 'content-type': 'application/grpc', te: 'trailers' };

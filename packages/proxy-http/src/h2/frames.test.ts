@@ -10,6 +10,7 @@ import {
   startRawServer,
   type TestProxy,
 } from '../test-support.ts';
+import { block, frame } from './test-frames.ts';
 
 /*
  * What h2spec asks of a server (RFC 9113, section in the names), byte by byte, and the floods of recent years. Much of it is
@@ -32,27 +33,6 @@ const END_STREAM = 1;
 const END_HEADERS = 4;
 const ACK = 1;
 const CODE = { protocol: 1, internal: 2, flowControl: 3, streamClosed: 5, frameSize: 6, compression: 9 };
-
-function frame(type: number, flags: number, stream: number, payload: Uint8Array = Buffer.alloc(0)): Buffer {
-  const header = Buffer.alloc(9);
-  header.writeUIntBE(payload.length, 0, 3);
-  header[3] = type;
-  header[4] = flags;
-  header.writeUInt32BE(stream, 5);
-  return Buffer.concat([header, payload]);
-}
-
-/** Fields as HPACK literals, never indexed (RFC 7541 6.2.3). Lengths below 127. */
-function block(...fields: readonly (readonly [string, string])[]): Buffer {
-  return Buffer.concat(
-    fields.flatMap(([name, value]) => [
-      Buffer.from([0x10, name.length]),
-      Buffer.from(name, 'latin1'),
-      Buffer.from([value.length]),
-      Buffer.from(value, 'latin1'),
-    ]),
-  );
-}
 
 const GET = [
   [':method', 'GET'],
