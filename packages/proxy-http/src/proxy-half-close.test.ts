@@ -40,7 +40,7 @@ async function netcat(port: number, ...pieces: string[]): Promise<string> {
   for (const piece of pieces.slice(0, -1)) {
     await new Promise<void>((resolve) => socket.write(piece, () => resolve()));
   }
-  socket.end(pieces.at(-1));
+  socket.end(pieces.at(-1) ?? '');
   await once(socket, 'close');
   return answer;
 }
