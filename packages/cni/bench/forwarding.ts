@@ -11,6 +11,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createLab, type Lab, type LabMachine, pollUntil } from '@edgemesh/testkit/netns';
+import { run } from '../../../apps/cni/src/testing/command.ts';
 import { type LabNode, nodeSpec, startNode, startRelay } from '../../../apps/cni/src/testing/mesh.ts';
 
 const seconds = process.argv[2] ?? '3';
@@ -144,6 +145,41 @@ async function withNodes<T>(lab: Lab, folder: string, probe: boolean, work: (pai
   }
 }
 
+/** Pods as anyone would connect them by hand: bridges and a route. What the LAN path has to match. */
+async function withBridges<T>(lab: Lab, work: (way: Way) => Promise<T>): Promise<T> {
+  const ends = [lab.host('left'), lab.host('right')].map((host, i) => ({
+    host,
+    n: i + 1,
+    netns: `${lab.prefix}hand${i}`,
+  }));
+  for (const { host, n, netns } of ends) {
+    await run('ip', ['netns', 'add', netns]);
+    const other = ends[2 - n]?.host.address();
+    const lines = [
+      `link add hand${n} type bridge`,
+      `addr add 10.77.${n}.1/24 dev hand${n}`,
+      `link set hand${n} up`,
+      `link add hport${n} type veth peer name eth0 netns ${netns}`,
+      `link set hport${n} master hand${n} up`,
+      `route add 10.77.${3 - n}.0/24 via ${other}`,
+    ];
+    await host.must('ip', ['-batch', '-'], { input: `${lines.join('\n')}\n` });
+    await host.must('sysctl', ['-qw', 'net.ipv4.ip_forward=1']);
+    const inside = [`addr add 10.77.${n}.2/24 dev eth0`, 'link set eth0 up', `route add default via 10.77.${n}.1`];
+    for (const line of inside) await run('ip', ['-n', netns, ...line.split(' ')]);
+  }
+  const [client, server] = ends.map(
+    ({ host, netns }): Run =>
+      (command, ...args) =>
+        host.exec('ip', ['netns', 'exec', netns, command, ...args], { timeoutMs: 90_000 }),
+  ) as [Run, Run];
+  try {
+    return await work({ client, server, address: '10.77.2.2' });
+  } finally {
+    for (const { netns } of ends) await run('ip', ['netns', 'del', netns]);
+  }
+}
+
 /** Round trips while one stream fills a link of 50 Mbit/s. */
 async function underLoad(lab: Lab, { left, right, address }: Pair): Promise<object> {
   await Promise.all(['left', 'right'].map((name) => lab.host(name).limit({ mbitPerSecond: 50, latencyMs: 20 })));
@@ -195,7 +231,9 @@ try {
   await startRelay(lab.host('cloud'), folder);
   const direct: Way = { client: onHost(left), server: onHost(right), address: right.address() };
   const near = await withNodes(lab, folder, true, ({ left: a, right: b, address }) =>
-    compare({ wire: direct, lan: { client: inPod(a), server: inPod(b), address } }),
+    withBridges(lab, (byHand) =>
+      compare({ wire: direct, byHand, lan: { client: inPod(a), server: inPod(b), address } }),
+    ),
   );
   const far = await withNodes(lab, folder, false, (pair) =>
     withNebula(lab, folder, async (nebula) => {
@@ -210,7 +248,8 @@ try {
   );
   console.log(JSON.stringify({ near, far }, null, 1));
   const { wire, tunnel, nebula } = far;
-  console.log(`LAN path: ${rounded(near.lan.oneStream / near.wire.oneStream)} of the wire`);
+  const [ofHand, ofWire] = [near.byHand, near.wire].map(({ oneStream }) => rounded(near.lan.oneStream / oneStream));
+  console.log(`LAN path: ${ofHand} of pods connected by hand, ${ofWire} of the wire without pods`);
   console.log(`tunnel: ${rounded(tunnel.oneStream / wire.oneStream)} of the wire, ${tunnel.cpuPerGB} s of CPU per GB`);
   if (nebula !== undefined) {
     const [speed, cpu] = [tunnel.oneStream / nebula.oneStream, (nebula.cpuPerGB ?? 0) / (tunnel.cpuPerGB ?? 1)];
