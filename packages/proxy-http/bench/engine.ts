@@ -69,7 +69,7 @@ const proxy = createHttpProxy({
   upstreams: { pickEndpoint: () => benchEndpoint(9) },
   limits: { maxRequestsPerConnection: 0 },
 });
-const client = { address: '127.0.0.1', localAddress: '127.0.0.1', localPort: 80, encrypted: false };
+const client = { address: '127.0.0.1', localPort: 80, encrypted: false };
 const sockets = Array.from({ length: CONNECTIONS }, () => {
   const socket = new MemorySocket();
   proxy.serve(socket as unknown as Socket, 'http1', client);

@@ -47,8 +47,7 @@ export interface BodySink {
 /** Who asks, over which connection. One per connection. */
 export interface ClientInfo {
   readonly address: string;
-  /** Local address and port that the client connected to. */
-  readonly localAddress: string;
+  /** Port that the client connected to. */
   readonly localPort: number;
   readonly encrypted: boolean;
   /** Routes of the listener, where it has its own. */

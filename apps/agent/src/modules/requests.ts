@@ -83,7 +83,6 @@ export function createRequestProxy(deps: RequestProxyDeps): RequestProxy {
       if (service === undefined || port === undefined || !balancing.needsRequests(service, port)) return undefined;
       const info: ClientInfo = {
         address: client.address,
-        localAddress: socket.localAddress ?? '',
         localPort: number,
         encrypted: false,
         routes: () => {

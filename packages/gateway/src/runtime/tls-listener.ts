@@ -151,7 +151,6 @@ class TlsListener implements OpenListener {
     const own = () => this.deps.chains().find(({ name }) => name === chainName);
     const connection = proxy.serve(socket, socket.alpnProtocol === 'h2' ? 'h2' : 'http1', {
       address: client,
-      localAddress: plainAddress(socket.localAddress ?? ''),
       localPort: this.port,
       encrypted: true,
       routes: () => {

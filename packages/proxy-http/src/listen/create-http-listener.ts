@@ -154,7 +154,6 @@ class Listener implements HttpListener {
     this.untrack(socket);
     const client: ClientInfo = {
       address: plainAddress(socket.remoteAddress ?? ''),
-      localAddress: plainAddress(socket.localAddress ?? ''),
       localPort: visiblePort ?? this.port,
       encrypted: 'encrypted' in socket,
       ...(routes && { routes }),
