@@ -15,6 +15,8 @@ const ROUTES = [
   { dst: '10.244.3.0/24', gateway: '10.244.3.0', dev: 'flannel.1' },
   { dst: '10.244.4.0/24', gateway: '192.168.1.77', dev: 'eth0' },
   { dst: '10.244.5.0/24', dev: 'edgemesh-tun' },
+  { dst: 'fd00:6::/64', gateway: 'fe80::6', dev: 'edgemesh-vxlan' },
+  { dst: 'fd00:7::/64', gateway: 'fe80::7', dev: 'eth0' },
   { dst: '10.9.0.0/24', gateway: '192.168.1.6', dev: 'eth0' },
 ];
 const open: Reachability[] = [];
@@ -30,6 +32,8 @@ async function setup(options: { hasTunnel?: boolean; runner?: Runner | null } = 
     testNode('vxlan', '192.168.1.3', '10.244.3.0/24'),
     testNode('foreign-gateway', '192.168.1.4', '10.244.4.0/24'),
     testNode('tun', '192.168.1.5', '10.244.5.0/24'),
+    testNode('our-vxlan', '192.168.1.10', 'fd00:6::/64'),
+    testNode('link-local', '192.168.1.11', 'fd00:7::/64'),
     testNode('shared-1', '192.168.1.6', '10.9.0.0/24'),
     testNode('shared-2', '192.168.1.7', '10.9.0.0/16'),
     testNode('default-gateway', '192.168.1.9', '10.244.9.0/24'),
@@ -83,6 +87,8 @@ describe('isRoutable', () => {
     ['me', '172.17.0.2', true, 'this node'],
     ['host-gw', '10.244.2.7', true, 'a podCIDR routed by way of its node'],
     ['vxlan', '10.244.3.7', true, 'a podCIDR behind an overlay gateway of its own'],
+    ['our-vxlan', 'fd00:6::7', true, 'a podCIDR that our own pod network reaches'],
+    ['link-local', 'fd00:7::7', false, 'a route by way of a link-local address of somebody'],
     ['host-gw', '10.244.3.7', false, 'an address outside the podCIDR of its node'],
     ['host-gw', '172.17.0.2', false, "docker's address, which exists everywhere"],
     ['docker', '172.17.0.2', false, 'the same, claimed as podCIDR: our own bridge has that route'],

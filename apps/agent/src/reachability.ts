@@ -1,3 +1,4 @@
+import { NETWORK_DEFAULTS } from '@edgemesh/cni';
 import {
   type CatalogView,
   type Cidr,
@@ -118,6 +119,8 @@ class KernelReachability implements Reachability {
     if (node.internalIPs.includes(address)) return route.gateways.length === 0 && this.#lan.has(nodeName);
     const cidr = cidrsOf(node).find((candidate) => cidrContains(candidate, bytes));
     if (cidr === undefined || this.#isShared(cidr, node)) return false;
+    // Our own pod network makes these for nodes that it has proven to be on the LAN; of IPv6, by way of link-local addresses.
+    if (route.device === NETWORK_DEFAULTS.vxlanName) return true;
     return (
       route.gateways.length === 1 &&
       route.gateways.every((gateway) => node.internalIPs.includes(gateway) || contains(cidr, gateway))
