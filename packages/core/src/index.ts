@@ -7,6 +7,7 @@ export * from './dialer.ts';
 export * from './endpoint.ts';
 export * from './errors.ts';
 export * from './ip.ts';
+export * from './kernel-plan.ts';
 export * from './kube-object.ts';
 export * from './logger.ts';
 export * from './metrics.ts';

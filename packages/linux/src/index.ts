@@ -19,7 +19,6 @@ export { type FrontendCount, inspectNatChains, type NatChain, readFrontendCounts
 export type { Skipped, Touched } from './nft/state.ts';
 export { type ApplyReport, createNftTable, type NftTable, type NftTableOptions, removeTable } from './nft/table.ts';
 export { LINUX_DEFAULTS } from './options.ts';
-export * from './plan.ts';
 export { readDefaultGateway } from './routes/default-gateway.ts';
 export * from './routes/routes.ts';
 export { createShellRunner, type ShellRunner, type ShellRunnerOptions } from './shell-runner.ts';

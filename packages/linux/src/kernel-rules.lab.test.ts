@@ -1,3 +1,4 @@
+import type { RulesPlan, ServiceRule } from '@edgemesh/core';
 import { createRecordingLogger } from '@edgemesh/testkit';
 import {
   createLab,
@@ -13,7 +14,6 @@ import { cleanupAll } from './cleanup.ts';
 import { createRunner } from './exec.ts';
 import { createKernelRules, type KernelRulesOptions } from './kernel-rules.ts';
 import { ensureLink } from './link/link.ts';
-import type { RulesPlan, ServiceRule } from './plan.ts';
 
 const missing = await labMissing({ ci: process.env.CI !== undefined });
 const VIP = '10.96.0.1';

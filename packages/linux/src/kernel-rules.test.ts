@@ -1,3 +1,4 @@
+import type { RulesPlan, ServiceRule } from '@edgemesh/core';
 import { createFakeClock, createRecordingLogger } from '@edgemesh/testkit';
 import { describe, expect, it } from 'vitest';
 import { cleanupAll } from './cleanup.ts';
@@ -5,7 +6,6 @@ import { forgetFlows, staleFlows } from './conntrack/conntrack.ts';
 import { LinuxError } from './errors.ts';
 import { createRecordingRunner, type RecordedCall } from './exec.ts';
 import { createKernelRules } from './kernel-rules.ts';
-import type { RulesPlan, ServiceRule } from './plan.ts';
 
 const rule = (more: Partial<ServiceRule> = {}): ServiceRule => ({
   key: 'a',

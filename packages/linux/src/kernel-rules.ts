@@ -2,10 +2,12 @@ import {
   backoffDelay,
   type Clock,
   detach,
+  EMPTY_PLAN,
   type Logger,
   type Metrics,
   messageOf,
   noMetrics,
+  type RulesPlan,
   silentLogger,
   sleep,
   systemClock,
@@ -16,7 +18,6 @@ import { createRunner, type Runner } from './exec.ts';
 import { ensureLink, type LinkPlan, removeLink } from './link/link.ts';
 import { type ApplyReport, createNftTable, type NftTableOptions } from './nft/table.ts';
 import { LINUX_DEFAULTS } from './options.ts';
-import { EMPTY_PLAN, type RulesPlan } from './plan.ts';
 
 export interface KernelRulesOptions extends Omit<NftTableOptions, 'runner' | 'linkAddresses' | 'linkName'> {
   readonly runner?: Runner;

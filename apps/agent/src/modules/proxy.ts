@@ -8,6 +8,7 @@ import {
   formatCidr,
   ipVersion,
   parseCidr,
+  type RuleExclusion,
   type Service,
   serviceId,
 } from '@edgemesh/core';
@@ -15,7 +16,7 @@ import { isProxiedService } from '@edgemesh/discovery';
 import { saysHttp } from '@edgemesh/gateway';
 import { DESTINATION_RULE_KIND } from '@edgemesh/lb';
 import type { KernelRules } from '@edgemesh/linux';
-import { createRulePlanner, createServiceProxy, type RuleExclusion, type ServiceProxy } from '@edgemesh/proxy-l4';
+import { createRulePlanner, createServiceProxy, type ServiceProxy } from '@edgemesh/proxy-l4';
 import type { AgentContext, AgentModule, ProxyPart } from '../context.ts';
 import type { Reachability } from '../reachability.ts';
 import { createBalancing, type MeshBalancing } from './balancing.ts';

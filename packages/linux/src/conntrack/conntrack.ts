@@ -1,7 +1,7 @@
+import type { RuleFrontend, ServiceRule } from '@edgemesh/core';
 import { LinuxError } from '../errors.ts';
 import type { Runner } from '../exec.ts';
 import { LINUX_DEFAULTS } from '../options.ts';
-import type { RuleFrontend, ServiceRule } from '../plan.ts';
 
 /** UDP flows to forget: those to a frontend that were translated to `from` (or not at all, where `from` is the frontend). */
 export interface StaleFlows {

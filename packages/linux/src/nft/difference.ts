@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { RulesPlan, ServiceRule } from '../plan.ts';
+import type { RulesPlan, ServiceRule } from '@edgemesh/core';
 import { type Element, hairpinElement, type Rendered, renderGlobals, renderRule } from './render.ts';
 import {
   type Admission,

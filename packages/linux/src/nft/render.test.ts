@@ -1,6 +1,6 @@
+import type { RuleFrontend, RulePick, ServiceRule } from '@edgemesh/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { RuleFrontend, RulePick, ServiceRule } from '../plan.ts';
 import { difference } from './difference.ts';
 import { type Element, hairpinElement, renderGlobals, renderRule, widest } from './render.ts';
 import { declarations, skeletonChains, skeletonOptions } from './skeleton.ts';

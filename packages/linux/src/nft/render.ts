@@ -1,8 +1,18 @@
 import { createHash } from 'node:crypto';
-import { type Cidr, canonicalIp, cidrContains, formatCidr, parseCidr } from '@edgemesh/core';
+import {
+  type Cidr,
+  canonicalIp,
+  cidrContains,
+  formatCidr,
+  parseCidr,
+  type RuleEndpoint,
+  type RuleExclusion,
+  type RuleFrontend,
+  type RulesPlan,
+  type ServiceRule,
+} from '@edgemesh/core';
 import { LinuxError } from '../errors.ts';
 import { LINUX_DEFAULTS } from '../options.ts';
-import type { RuleEndpoint, RuleExclusion, RuleFrontend, RulesPlan, ServiceRule } from '../plan.ts';
 import { SHARED_SETS } from './skeleton.ts';
 import { frontendKey, pickChain, pickRule, type Space, slotKey, slotsMap, spaceOf, transportOf } from './spaces.ts';
 

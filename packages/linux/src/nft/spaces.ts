@@ -1,4 +1,4 @@
-import type { RuleFrontend, ServiceRule } from '../plan.ts';
+import type { RuleFrontend, ServiceRule } from '@edgemesh/core';
 
 /**
  * A space is one way of finding a Service port from a packet: by address and port, or by node port; for anybody, or for

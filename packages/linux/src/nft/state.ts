@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
+import type { RulesPlan, ServiceRule } from '@edgemesh/core';
 import { LINUX_DEFAULTS } from '../options.ts';
-import type { RulesPlan, ServiceRule } from '../plan.ts';
 import { type Element, hairpinElement, problemOf, renderGlobals } from './render.ts';
 import { frontendKey, spaceOf } from './spaces.ts';
 

@@ -1,3 +1,4 @@
+import type { RuleFrontend, RulesPlan, ServiceRule } from '@edgemesh/core';
 import {
   createLab,
   type Lab,
@@ -9,7 +10,6 @@ import {
 } from '@edgemesh/testkit/netns';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createRunner, mustRun } from '../exec.ts';
-import type { RuleFrontend, RulesPlan, ServiceRule } from '../plan.ts';
 import { inspectNatChains, readFrontendCounts } from './inspect.ts';
 import { createNftTable, type NftTable } from './table.ts';
 

@@ -1,8 +1,16 @@
-import { type Clock, type Logger, type Metrics, noMetrics, silentLogger, systemClock } from '@edgemesh/core';
+import {
+  type Clock,
+  EMPTY_PLAN,
+  type Logger,
+  type Metrics,
+  noMetrics,
+  type RulesPlan,
+  silentLogger,
+  systemClock,
+} from '@edgemesh/core';
 import { LinuxError } from '../errors.ts';
 import { mustRun, type Runner } from '../exec.ts';
 import { LINUX_DEFAULTS } from '../options.ts';
-import { EMPTY_PLAN, type RulesPlan } from '../plan.ts';
 import { type Difference, difference } from './difference.ts';
 import { compareListing, listElements, type Mismatch } from './listing.ts';
 import { type Element, renderRule } from './render.ts';

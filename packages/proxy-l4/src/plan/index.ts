@@ -1,4 +1,3 @@
 export { type FrontendPart, planFrontends } from './plan-frontends.ts';
 export * from './plan-rules.ts';
 export * from './plan-service.ts';
-export * from './rules.ts';

@@ -1,5 +1,12 @@
-import { canonicalIp, ipVersion, parseCidr, type Service, type ServicePort, type TrafficPolicy } from '@edgemesh/core';
-import type { RuleFrontend } from './rules.ts';
+import {
+  canonicalIp,
+  ipVersion,
+  parseCidr,
+  type RuleFrontend,
+  type Service,
+  type ServicePort,
+  type TrafficPolicy,
+} from '@edgemesh/core';
 
 /** Frontends of a Service port that share one pool of endpoints. */
 export interface FrontendPart {

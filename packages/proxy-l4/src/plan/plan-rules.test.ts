@@ -1,4 +1,4 @@
-import { type Catalog, EMPTY_CATALOG, type Endpoint, type Service } from '@edgemesh/core';
+import { type Catalog, EMPTY_CATALOG, type Endpoint, type Service, type ServiceRule } from '@edgemesh/core';
 import { eligibleEndpoints } from '@edgemesh/lb';
 import { makeService } from '@edgemesh/testkit';
 import { makeEndpoint } from '@edgemesh/testkit/conformance';
@@ -6,7 +6,6 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createRulePlanner, MAX_ROUND_ROBIN_SERVICES, planRules } from './plan-rules.ts';
 import type { PlanContext } from './plan-service.ts';
-import type { ServiceRule } from './rules.ts';
 
 const service = (more: Partial<Service> = {}): Service => makeService('shop/web', more);
 const near = makeEndpoint('10.244.1.5', { nodeName: 'me' });

@@ -1,6 +1,13 @@
-import { type Catalog, type Endpoint, parseCidr, type Service, type ServiceId } from '@edgemesh/core';
+import {
+  type Catalog,
+  type Endpoint,
+  parseCidr,
+  type RulesPlan,
+  type Service,
+  type ServiceId,
+  type ServiceRule,
+} from '@edgemesh/core';
 import { type PlanContext, planService } from './plan-service.ts';
-import type { RulesPlan, ServiceRule } from './rules.ts';
 
 /**
  * Taking turns needs a chain with a counter for each Service port, and nft takes tens of seconds to load 10,000 of those; chains for

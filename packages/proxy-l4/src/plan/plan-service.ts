@@ -1,6 +1,15 @@
-import { type Endpoint, ipVersion, type Service, type ServiceId, type ServicePort } from '@edgemesh/core';
+import {
+  type Endpoint,
+  ipVersion,
+  type RuleEndpoint,
+  type RuleExclusion,
+  type RulePick,
+  type Service,
+  type ServiceId,
+  type ServicePort,
+  type ServiceRule,
+} from '@edgemesh/core';
 import { planFrontends } from './plan-frontends.ts';
-import type { RuleEndpoint, RuleExclusion, RulePick, ServiceRule } from './rules.ts';
 
 /** How the kernel shall choose for a Service port; `listener`: it cannot, the agent chooses for every connection. */
 export type KernelPick = 'random' | 'roundRobin' | 'listener';

@@ -1,3 +1,4 @@
+// What the kernel is to do for Services, as plain data: one package plans it, another writes it into nftables.
 /** A routable endpoint: the kernel delivers to it without the agent. */
 export interface RuleEndpoint {
   readonly address: string;
