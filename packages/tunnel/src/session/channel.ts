@@ -1,6 +1,11 @@
 import type { WindowBudget } from './receive-window.ts';
 import type { Sendable } from './scheduler.ts';
 
+/** A stream whose writer was told to wait. */
+export interface HeldBack extends Sendable {
+  afterPump(): void;
+}
+
 /** What a stream or datagram channel needs of the session that carries it. */
 export interface ChannelHost {
   readonly windowBudget: WindowBudget;
@@ -15,8 +20,8 @@ export interface ChannelHost {
   addNow(id: number, bytes: Uint8Array): boolean;
   /** True when {@link addNow} would take another read of a socket. */
   hasRoomForMore(): boolean;
-  /** Calls the channel back as soon as there is. */
-  awaitRoom(channel: { afterPump(): void }): void;
+  /** Calls the channel back as soon as there is, or when it is its turn among others. */
+  awaitRoom(channel: HeldBack): void;
   /** Sends RESET for a channel that is forgotten already. */
   sendReset(id: number, payload: Uint8Array): void;
   /** Calls the channel back once the current batch is out. */

@@ -1,7 +1,7 @@
 import { type ByteStream, type Clock, type Datagrams, Deadlines, type DialOptions, MeshError } from '@edgemesh/core';
 import type { InboundHandler } from '../types.ts';
 import { BatchWriter } from './batch.ts';
-import type { ChannelHost } from './channel.ts';
+import type { ChannelHost, HeldBack } from './channel.ts';
 import { MuxDatagrams } from './datagrams.ts';
 import { serveDatagrams, serveStream } from './inbound.ts';
 import { RateLimit, type SessionAccounts } from './limits.ts';
@@ -73,7 +73,7 @@ export class Mux implements ChannelHost {
   private admitting = false;
   private resets: { id: number; payload: Uint8Array }[] = [];
   private waiting: { afterPump(): void }[] = [];
-  private awaitingRoom: { afterPump(): void }[] = [];
+  private awaitingRoom: HeldBack[] = [];
   private nextId: number;
   private streamsIn = 0;
   private streamsOut = 0;
@@ -249,15 +249,21 @@ export class Mux implements ChannelHost {
 
   /** Runs the callbacks that must not run while a batch is being made. */
   runAfterPump(): void {
-    if (this.isHeldBack && this.hasRoomForMore()) {
-      this.waiting.push(...this.awaitingRoom);
-      this.awaitingRoom = [];
-    }
+    this.wakeHeldBack();
     while (this.waiting.length > 0) {
       const list = this.waiting;
       this.waiting = [];
       for (const channel of list) channel.afterPump();
     }
+  }
+
+  /** With room they go on at once. While others take turns at the carrier they take turns too, or they would wait for all of those. */
+  private wakeHeldBack(): void {
+    if (!this.isHeldBack) return;
+    if (this.hasRoomForMore()) this.waiting.push(...this.awaitingRoom);
+    else if (!this.scheduler.isEmpty) for (const channel of this.awaitingRoom) this.scheduler.add(channel);
+    else return;
+    this.awaitingRoom = [];
   }
 
   /** The carrier is gone. */
@@ -302,7 +308,7 @@ export class Mux implements ChannelHost {
   hasRoomForMore(): boolean {
     return this.scheduler.isEmpty && this.host.hasRoomFor(HEADER_BYTES + MAX_DATA_BYTES);
   }
-  awaitRoom(channel: { afterPump(): void }): void {
+  awaitRoom(channel: HeldBack): void {
     this.awaitingRoom.push(channel);
     this.host.wake(0);
   }
