@@ -73,7 +73,9 @@ export const cniModule: AgentModule = {
       if (next === mtu) return;
       log.info('the MTU of the uplink has changed', { before: mtu, mtu: next });
       mtu = next;
+      // New pods first: what the device does not take, they must not send.
       network.setMtu(next);
+      await network.settled();
       await tun.setMtu(next);
       if (vxlan) await vxlan.setMtu(next);
     };
