@@ -31,6 +31,8 @@ describe.each(['apiserver', 'metaserver'] as const)('agents that learn from a %s
 
   it('serve the Services of the cluster', async () => {
     await a.until('the services are known', (s) => s.catalog.services === 4);
+    // Rules here and endpoints there follow the catalog a moment later.
+    await a.until('an answer', async () => (await curl(a.machine, `http://${HELLO}/`)).status === 200);
     const { body, stderr } = await curl(a.machine, `http://${HELLO}/`);
     expect({ body, stderr }).toEqual({ body: `hello from b (${POD_IP})\n`, stderr: '' });
   });

@@ -2,6 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import type { LabLan, LabLayout, LabNode } from './addressing.ts';
 import { LAB_DEFAULTS } from './options.ts';
 import type { LabPlan } from './plan.ts';
+import { pollUntil } from './poll.ts';
 import { mustExec } from './process.ts';
 
 /** Names of namespaces by what they are: `r-` and `h-` keep routers and hosts of one name apart. */
@@ -17,6 +18,8 @@ export function namespacesOf(prefix: string, layout: LabLayout): string[] {
     ...layout.nodes.map((node) => namespaceOf.node(prefix, node)),
   ];
 }
+
+const PORTS_POLL_MS = 50;
 
 /** Creates namespaces and cables in two `ip -batch` runs, then configures each namespace by one shell script. */
 export async function buildLab(prefix: string, plan: LabPlan, layout: LabLayout): Promise<void> {
@@ -37,7 +40,18 @@ export async function buildLab(prefix: string, plan: LabPlan, layout: LabLayout)
   await inParallel(scripts, async ([name, script]) => {
     await mustExec('ip', ['netns', 'exec', name, 'sh', '-e'], { input: script });
   });
+  await inParallel(layout.lans, (lan) => portsForward(namespaceOf.lan(prefix, lan.name)));
   await Promise.all(Object.entries(plan.hosts).map(([name]) => writeResolvConf(prefix, plan, name)));
+}
+
+/** The kernel tells a switch of its cables up to a second late. What is sent before that is lost, ARP requests for one. */
+async function portsForward(switchNs: string): Promise<void> {
+  const look = async () => {
+    const shown = await mustExec('ip', ['-n', switchNs, '-j', 'link', 'show', 'master', 'br0']);
+    const ports = JSON.parse(shown || '[]') as { readonly operstate?: string }[];
+    return ports.every(({ operstate }) => operstate === 'UP');
+  };
+  await pollUntil(look, { intervalMs: PORTS_POLL_MS, what: `the ports of ${switchNs} are up` });
 }
 
 async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
