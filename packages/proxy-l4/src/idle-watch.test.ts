@@ -1,26 +1,23 @@
-import { EventEmitter } from 'node:events';
-import type { Socket } from 'node:net';
 import { createFakeClock } from '@edgemesh/testkit';
 import { describe, expect, it } from 'vitest';
 import { IdleWatch } from './idle-watch.ts';
 
-const fakeSocket = () =>
-  Object.assign(new EventEmitter(), {
-    bytesRead: 0,
-    bytesWritten: 0,
-    readableEnded: false,
-    writableEnded: false,
-    keepAlives: [] as number[],
-    setKeepAlive(_: boolean, ms: number) {
-      this.keepAlives.push(ms);
-    },
-  });
+const fakeSocket = () => ({
+  bytesRead: 0,
+  bytesWritten: 0,
+  readableEnded: false,
+  writableEnded: false,
+  keepAlives: [] as number[],
+  setKeepAlive(_: boolean, ms: number) {
+    this.keepAlives.push(ms);
+  },
+});
 
 function watching(limits: { idleMs?: number; halfClosedIdleMs?: number; keepAliveMs?: number }) {
   const clock = createFakeClock();
   const watch = new IdleWatch({ idleMs: 0, halfClosedIdleMs: 0, keepAliveMs: 0, ...limits }, clock);
   const socket = fakeSocket();
-  const watched = watch.add(socket as unknown as Socket);
+  const watched = watch.add(socket);
   let expiredAt: number | undefined;
   watched.expired = () => {
     expiredAt ??= clock.now();

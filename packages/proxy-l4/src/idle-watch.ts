@@ -1,4 +1,3 @@
-import type { Socket } from 'node:net';
 import type { Clock } from '@edgemesh/core';
 
 /** How long connections may be silent, and when the kernel begins to ask whether a silent peer is still there. All in milliseconds. */
@@ -11,9 +10,18 @@ export interface IdleLimits {
   readonly keepAliveMs: number;
 }
 
+/** What tells whether a connection lives: a `net.Socket`, or a stream that counts. */
+export interface WatchedSocket {
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+  readonly readableEnded: boolean;
+  readonly writableEnded: boolean;
+  setKeepAlive(on: boolean, ms: number): void;
+}
+
 /** One watched connection. */
 export interface Watched {
-  readonly socket: Socket;
+  readonly socket: WatchedSocket;
   /** Called when it was silent for too long; where it is missing, it may be. */
   expired?: () => void;
   bytes: number;
@@ -49,7 +57,7 @@ export class IdleWatch {
   }
 
   /** @returns what {@link remove} wants when the connection is over */
-  add(socket: Socket): Watched {
+  add(socket: WatchedSocket): Watched {
     const watched: Watched = { socket, bytes: -1, silentSince: this.clock.now(), keptAlive: false };
     this.connections.add(watched);
     this.arm();
@@ -90,7 +98,7 @@ export class IdleWatch {
     if (limitMs > 0 && now - watched.silentSince >= limitMs) watched.expired();
   }
 
-  private limitOf(socket: Socket): number {
+  private limitOf(socket: WatchedSocket): number {
     const { idleMs, halfClosedIdleMs } = this.limits;
     const isHalfClosed = socket.readableEnded || socket.writableEnded;
     if (!isHalfClosed || halfClosedIdleMs === 0) return idleMs;

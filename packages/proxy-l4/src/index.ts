@@ -7,7 +7,7 @@ export * from './options.ts';
 export * from './plan/index.ts';
 export * from './service-proxy.ts';
 export type { Balancing } from './service-upstream.ts';
-export { type SocketState, socketByteStream } from './socket-stream.ts';
+export { type SocketState, socketByteStream } from './sockets/socket-stream.ts';
 export type { CredentialCheck, Socks5Request } from './socks5/handshake.ts';
 export * from './socks5/resolve.ts';
 export * from './socks5/server.ts';

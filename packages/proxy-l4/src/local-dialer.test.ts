@@ -12,7 +12,7 @@ import {
 } from '@edgemesh/testkit/conformance';
 import { describe, expect, it } from 'vitest';
 import { createLocalDialer } from './local-dialer.ts';
-import { socketByteStream } from './socket-stream.ts';
+import { socketByteStream } from './sockets/socket-stream.ts';
 import { startTcpServer, startUdpServer, tcpEcho } from './testing/servers.ts';
 
 describeByteStream('a TCP socket', async () => {

@@ -1,8 +1,18 @@
-import { Socket, type TcpNetConnectOpts } from 'node:net';
-import { type Clock, Deadlines, type Dialer, MeshError, systemClock } from '@edgemesh/core';
-import { IdleWatch } from './idle-watch.ts';
+import { isIP, Socket, type TcpNetConnectOpts } from 'node:net';
+import {
+  type ByteStream,
+  type Clock,
+  Deadlines,
+  type Dialer,
+  MeshError,
+  systemClock,
+  type Timer,
+} from '@edgemesh/core';
+import { IdleWatch, type Watched, type WatchedSocket } from './idle-watch.ts';
 import { PROXY_DEFAULTS } from './options.ts';
-import { socketByteStream } from './socket-stream.ts';
+import { HandleStream, type StreamLife } from './sockets/handle-stream.ts';
+import { socketByteStream } from './sockets/socket-stream.ts';
+import { type TcpHandles, tcpHandles } from './sockets/tcp-handles.ts';
 import { openUdpChannel } from './udp-channel.ts';
 
 /** Timeouts and source address of local dials. */
@@ -38,29 +48,17 @@ export function createLocalDialer(options: LocalDialerOptions = {}): LocalDialer
       return openChannels;
     },
     dial(target, dialOptions) {
-      const socket = new Socket({
-        allowHalfOpen: true,
-        noDelay: true,
-        writableHighWaterMark: PROXY_DEFAULTS.socketBufferedBytes,
-      } as ConstructorParameters<typeof Socket>[0]);
       openStreams++;
-      const connecting = connect(socket, {
-        host: target.address,
-        port: target.port,
-        ...(options.localAddress !== undefined && { localAddress: options.localAddress }),
-      });
-      const stream = socketByteStream(socket, 'dialing');
+      const { address, port } = target;
+      const life = new DialLife(watch, () => openStreams--);
+      const stream =
+        tcpHandles !== undefined && isIP(address) !== 0 && port > 0 && port < 65_536
+          ? dialHandle(tcpHandles, { address, port }, options.localAddress, life)
+          : dialSocket({ address, port }, options.localAddress, life);
       const timeoutMs = dialOptions?.timeoutMs ?? options.connectTimeoutMs ?? PROXY_DEFAULTS.connectTimeoutMs;
-      const timer = deadlines.after(timeoutMs, () => {
-        const where = `${target.address} port ${target.port}`;
+      life.deadline = deadlines.after(timeoutMs, () => {
+        const where = `${address} port ${port}`;
         stream.reset(new MeshError('timeout', `no connection to ${where} in ${timeoutMs} ms`, { retryable: true }));
-      });
-      if (connecting) socket.on('connect', () => timer.cancel());
-      const watched = watch.add(socket);
-      socket.on('close', () => {
-        openStreams--;
-        watch.remove(watched);
-        timer.cancel();
       });
       return stream;
     },
@@ -71,13 +69,61 @@ export function createLocalDialer(options: LocalDialerOptions = {}): LocalDialer
   };
 }
 
+/** What a dialled stream holds besides its descriptor. */
+class DialLife implements StreamLife {
+  deadline: Timer | undefined;
+  private readonly watch: IdleWatch;
+  private readonly onClosed: () => void;
+  private watched: Watched | undefined;
+
+  constructor(watch: IdleWatch, onClosed: () => void) {
+    this.watch = watch;
+    this.onClosed = onClosed;
+  }
+
+  began(socket: WatchedSocket): void {
+    this.watched = this.watch.add(socket);
+  }
+
+  opened(): void {
+    this.deadline?.cancel();
+  }
+
+  closed(): void {
+    this.deadline?.cancel();
+    if (this.watched !== undefined) this.watch.remove(this.watched);
+    this.onClosed();
+  }
+}
+
+interface Target {
+  readonly address: string;
+  readonly port: number;
+}
+
+function dialHandle(handles: TcpHandles, target: Target, localAddress: string | undefined, life: DialLife): ByteStream {
+  const stream = new HandleStream(handles.createSocket(), handles, life);
+  life.began(stream);
+  stream.connect(target.address, target.port, localAddress);
+  return stream;
+}
+
+/** For names, for ports that do not exist, and for a Node without handles. */
+function dialSocket({ address, port }: Target, localAddress: string | undefined, life: DialLife): ByteStream {
+  const options = { allowHalfOpen: true, noDelay: true, writableHighWaterMark: PROXY_DEFAULTS.socketBufferedBytes };
+  const socket = new Socket(options as ConstructorParameters<typeof Socket>[0]);
+  life.began(socket);
+  socket.on('connect', () => life.opened());
+  socket.on('close', () => life.closed());
+  connect(socket, { host: address, port, ...(localAddress !== undefined && { localAddress }) });
+  return socketByteStream(socket, 'dialing');
+}
+
 /** Starts to connect. What node:net refuses by throwing (a port out of range) fails like any other dial. */
-function connect(socket: Socket, options: TcpNetConnectOpts): boolean {
+function connect(socket: Socket, options: TcpNetConnectOpts): void {
   try {
     socket.connect(options);
-    return true;
   } catch (cause) {
     socket.destroy(cause as Error);
-    return false;
   }
 }

@@ -1,11 +1,13 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { getSystemErrorName } from 'node:util';
 import { type Clock, type Logger, MeshError, messageOf } from '@edgemesh/core';
 import type { ConnectionBudget } from './connection-budget.ts';
 import { listenError } from './errors.ts';
-import { IdleWatch, type Watched } from './idle-watch.ts';
+import { IdleWatch } from './idle-watch.ts';
 import type { ProxyMetrics } from './metrics.ts';
 import { PROXY_DEFAULTS } from './options.ts';
-import { abort } from './socket-stream.ts';
+import { AcceptedConnection } from './sockets/accepted-connection.ts';
+import { type TcpHandle, tcpHandles } from './sockets/tcp-handles.ts';
 import { type ClientAddress, plainAddress } from './upstream.ts';
 
 /** Where to listen. */
@@ -33,11 +35,8 @@ export interface TcpListenerDeps {
   readonly metrics: ProxyMetrics;
   readonly log: Logger;
   readonly clock: Clock;
-  /**
-   * Takes an accepted connection. The returned function must abort it; it is called when draining takes too long. To limit its
-   * idleness set `watched.expired`.
-   */
-  handle(socket: Socket, client: ClientAddress, watched: Watched): (error: MeshError) => void;
+  /** Takes an accepted connection. The returned function must abort it; it is called when draining takes too long. */
+  handle(connection: AcceptedConnection): (error: MeshError) => void;
 }
 
 /** An open listener that accounts for every connection it has accepted. */
@@ -60,61 +59,50 @@ export async function createTcpListener(options: TcpListenerOptions, deps: TcpLi
     },
     deps.clock,
   );
-  const connections = new Map<Socket, (error: MeshError) => void>();
-  let onEmpty: (() => void) | undefined;
-
-  const accept = (socket: Socket) => {
-    const client = { address: plainAddress(socket.remoteAddress ?? ''), port: socket.remotePort ?? 0 };
-    socket.on('error', ignore);
+  const connections = new Map<AcceptedConnection, (error: MeshError) => void>();
+  const onEmpty: (() => void)[] = [];
+  const whenEmpty = () =>
+    new Promise<void>((resolve) => {
+      if (connections.size === 0) resolve();
+      else onEmpty.push(resolve);
+    });
+  const closed = (connection: AcceptedConnection) => {
+    if (!connections.delete(connection)) return;
+    budget.release(connection.client.address);
+    metrics.activeConnections.add(-1);
+    if (connections.size === 0) for (const resolve of onEmpty.splice(0)) resolve();
+  };
+  const accept = (accepted: Socket | TcpHandle, client: ClientAddress) => {
+    const connection = new AcceptedConnection(accepted, client, watch, closed);
     const verdict = budget.take(client.address);
     if (verdict !== 'ok') {
       metrics.rejected(verdict);
-      abort(socket);
+      connection.abort();
       return;
     }
     metrics.activeConnections.add(1);
-    connections.set(socket, (error) => stop(error));
-    const watched = watch.add(socket);
-    socket.on('close', () => {
-      connections.delete(socket);
-      watch.remove(watched);
-      budget.release(client.address);
-      metrics.activeConnections.add(-1);
-      if (connections.size === 0) onEmpty?.();
-    });
-    const stop = deps.handle(socket, client, watched);
+    connections.set(connection, (error) => stop(error));
+    const stop = deps.handle(connection);
   };
 
-  const server = createServer({
-    allowHalfOpen: true,
-    noDelay: true,
-    highWaterMark: PROXY_DEFAULTS.socketBufferedBytes,
-  });
-  server.on('connection', accept);
+  const server = createServer({ allowHalfOpen: true, noDelay: true });
   await listening(server, options);
-  server.on('error', (error) => log.warn('accepting a connection failed', { error: messageOf(error) }));
+  acceptFrom(server, accept, (reason) => log.warn('accepting a connection failed', { error: reason }));
   const bound = server.address() as AddressInfo;
 
   let retirement: Promise<void> | undefined;
-  const retire = () => {
-    retirement ??= new Promise<void>((resolve) => server.close(() => resolve()));
-    return retirement;
+  const retire = async () => {
+    await new Promise((resolve) => server.close(resolve));
+    await whenEmpty();
   };
   let disposal: Promise<void> | undefined;
   const dispose = async () => {
-    const closed = retire();
-    if (connections.size > 0) {
-      await new Promise<void>((resolve) => {
-        const timer = deps.clock.after(options.drainMs ?? PROXY_DEFAULTS.drainMs, () => {
-          for (const stop of [...connections.values()]) stop(new MeshError('shutdown', 'the proxy is stopping'));
-        });
-        onEmpty = () => {
-          timer.cancel();
-          resolve();
-        };
-      });
-    }
-    await closed;
+    retirement ??= retire();
+    const timer = deps.clock.after(options.drainMs ?? PROXY_DEFAULTS.drainMs, () => {
+      for (const stop of [...connections.values()]) stop(new MeshError('shutdown', 'the proxy is stopping'));
+    });
+    await retirement;
+    timer.cancel();
   };
 
   return {
@@ -123,11 +111,39 @@ export async function createTcpListener(options: TcpListenerOptions, deps: TcpLi
     get active() {
       return connections.size;
     },
-    retire,
+    retire() {
+      retirement ??= retire();
+      return retirement;
+    },
     [Symbol.asyncDispose]() {
       disposal ??= dispose();
       return disposal;
     },
+  };
+}
+
+/** Connections come as handles, where this Node lets them, or as sockets. */
+function acceptFrom(
+  server: Server,
+  accept: (accepted: Socket | TcpHandle, client: ClientAddress) => void,
+  failed: (reason: string) => void,
+): void {
+  server.on('error', (error) => failed(messageOf(error)));
+  const { _handle: listener } = server as { _handle?: TcpHandle };
+  if (tcpHandles === undefined || listener === undefined) {
+    server.on('connection', (socket) => {
+      accept(socket, { address: plainAddress(socket.remoteAddress ?? ''), port: socket.remotePort ?? 0 });
+    });
+    return;
+  }
+  listener.onconnection = (status, connection) => {
+    if (status !== 0 || connection === undefined) {
+      failed(getSystemErrorName(status));
+      return;
+    }
+    const from: { address?: string; port?: number } = {};
+    connection.getpeername(from);
+    accept(connection, { address: plainAddress(from.address ?? ''), port: from.port ?? 0 });
   };
 }
 
@@ -141,9 +157,4 @@ function listening(server: Server, options: TcpListenerOptions): Promise<void> {
       resolve();
     });
   });
-}
-
-/** A socket that is turned away may still fail; its stream reports everything else. */
-function ignore(): void {
-  // nobody is interested
 }

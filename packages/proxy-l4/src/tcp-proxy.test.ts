@@ -6,7 +6,7 @@ import { createFakeClock } from '@edgemesh/testkit';
 import { describeByteStream, makeEndpoint } from '@edgemesh/testkit/conformance';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createLocalDialer } from './local-dialer.ts';
-import { socketByteStream } from './socket-stream.ts';
+import { socketByteStream } from './sockets/socket-stream.ts';
 import { createTcpProxy, type TcpProxyDeps, type TcpProxyOptions } from './tcp-proxy.ts';
 import { startTcpServer, tcpEcho } from './testing/servers.ts';
 import type { Upstream } from './upstream.ts';

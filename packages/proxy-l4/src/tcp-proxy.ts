@@ -1,4 +1,3 @@
-import type { Socket } from 'node:net';
 import {
   type Clock,
   type Dialer,
@@ -12,20 +11,16 @@ import {
 } from '@edgemesh/core';
 import { type ConnectionBudget, type ConnectionBudgetOptions, createConnectionBudget } from './connection-budget.ts';
 import { type DialUpstreamOptions, dialUpstream } from './dial-upstream.ts';
-import type { Watched } from './idle-watch.ts';
 import { createProxyMetrics, type ProxyMetrics } from './metrics.ts';
-import { abort, socketByteStream } from './socket-stream.ts';
+import type { AcceptedConnection } from './sockets/accepted-connection.ts';
 import { createTcpListener, type TcpListener, type TcpListenerOptions } from './tcp-listener.ts';
-import type { ClientAddress, Upstream } from './upstream.ts';
+import type { Upstream } from './upstream.ts';
 
 /** Where a TCP proxy listens, how it dials, and its limits. */
 export interface TcpProxyOptions extends TcpListenerOptions, DialUpstreamOptions, ConnectionBudgetOptions {}
 
-/** A connection that waits to be routed. The socket serves to find its original destination; it must not be read. */
-export interface TcpConnection {
-  readonly client: ClientAddress;
-  readonly socket: Socket;
-}
+/** A connection that waits to be routed: its client, and its socket for whoever serves it himself. */
+export type TcpConnection = Pick<AcceptedConnection, 'client' | 'socket'>;
 
 /** What a TCP proxy works with. */
 export interface TcpProxyDeps {
@@ -55,20 +50,20 @@ interface Shared {
 }
 
 /** Forwards one accepted connection. Returns what aborts it. */
-function forward(connection: TcpConnection, watched: Watched, { options, deps }: Shared): (error: MeshError) => void {
-  const { socket, client } = connection;
+function forward(connection: AcceptedConnection, { options, deps }: Shared): (error: MeshError) => void {
+  const { client } = connection;
   const { metrics } = deps;
   const taken = deps.takeOver?.(connection);
   if (taken !== undefined) return taken;
   const upstream = deps.route(connection);
   if (upstream === undefined) {
     metrics.rejected('no-route');
-    abort(socket);
-    return () => abort(socket);
+    connection.abort();
+    return () => connection.abort();
   }
-  const near = socketByteStream(socket, 'connected');
+  const near = connection.stream();
   const far = dialUpstream(upstream, { sourceIp: client.address }, deps, options);
-  watched.expired = () => near.reset(new MeshError('timeout', 'idle for too long'));
+  connection.expired = () => near.reset(new MeshError('timeout', 'idle for too long'));
   splice(near, far, ({ bytesAtoB, bytesBtoA, error, failed }) => {
     metrics.bytesToEndpoint.add(bytesAtoB);
     metrics.bytesToClient.add(bytesBtoA);
@@ -98,6 +93,6 @@ export function createTcpProxy(options: TcpProxyOptions, deps: TcpProxyDeps): Pr
     metrics,
     log,
     clock,
-    handle: (socket, client, watched) => forward({ socket, client }, watched, shared),
+    handle: (connection) => forward(connection, shared),
   });
 }

@@ -1,4 +1,3 @@
-import type { Socket } from 'node:net';
 import {
   type CatalogView,
   type Dialer,
@@ -77,10 +76,11 @@ export function createRequestProxy(deps: RequestProxyDeps): RequestProxy {
   };
 
   return {
-    takeOver(id, { port: number, protocol }, { socket, client }) {
+    takeOver(id, { port: number, protocol }, connection) {
       const service = view.current.services.get(id);
       const port = service?.ports.find((p) => p.port === number && p.protocol === protocol);
       if (service === undefined || port === undefined || !balancing.needsRequests(service, port)) return undefined;
+      const { socket, client } = connection;
       const info: ClientInfo = {
         address: client.address,
         localPort: number,
@@ -92,9 +92,9 @@ export function createRequestProxy(deps: RequestProxyDeps): RequestProxy {
         },
       };
       const timer = systemClock.after(proxy.limits.headerTimeoutMs, () => socket.destroy());
-      peekProtocol(socket as Socket, (found, first) => {
+      peekProtocol(socket, (found, first) => {
         timer.cancel();
-        if (found !== undefined) proxy.serve(socket as Socket, found, info, first);
+        if (found !== undefined) proxy.serve(socket, found, info, first);
       });
       return () => socket.destroy();
     },

@@ -16,7 +16,7 @@ import { createConnectionBudget } from '../connection-budget.ts';
 import { type DialUpstreamOptions, dialUpstream } from '../dial-upstream.ts';
 import { createProxyMetrics, type ProxyMetrics } from '../metrics.ts';
 import { PROXY_DEFAULTS } from '../options.ts';
-import { abort, socketByteStream } from '../socket-stream.ts';
+import { abort, socketByteStream } from '../sockets/socket-stream.ts';
 import { createTcpListener, type TcpListener, type TcpListenerOptions } from '../tcp-listener.ts';
 import type { ClientAddress, Upstream } from '../upstream.ts';
 import {
@@ -79,7 +79,7 @@ export function createSocks5Server(options: Socks5ServerOptions, deps: Socks5Ser
     metrics,
     log,
     clock,
-    handle: (socket, client) => serve(socket, client, context),
+    handle: ({ socket, client }) => serve(socket, client, context),
   });
 }
 

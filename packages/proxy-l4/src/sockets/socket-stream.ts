@@ -1,27 +1,13 @@
 import type { Socket } from 'node:net';
-import {
-  type ByteSink,
-  type ByteStream,
-  giveBorrowed,
-  MeshError,
-  readInto,
-  slabFor,
-  type WriteSlab,
-} from '@edgemesh/core';
-import { socketError } from './errors.ts';
-import { flushLater, type Gathering } from './gather.ts';
-import { PROXY_DEFAULTS } from './options.ts';
+import { type ByteSink, type ByteStream, giveBorrowed, MeshError, readInto, writeThrough } from '@edgemesh/core';
+import { socketError } from '../errors.ts';
+import { RECEIVED } from './memory.ts';
 
 /** Whether `opened` is still to come. */
 export type SocketState = 'dialing' | 'connected';
 
-/** Every socket reads into this memory: what is read is passed on before the next read. Larger reads gain nothing. */
-const RECEIVED = Buffer.allocUnsafeSlow(PROXY_DEFAULTS.receiveBytes);
-/** Gathered bytes that do not wait for the end of the turn. */
-const FULL_WRITE_BYTES = 65_536;
-
 /** A {@link ByteStream} over a TCP socket; see {@link socketByteStream}. */
-class SocketStream implements ByteStream, Gathering {
+class SocketStream implements ByteStream {
   private readonly socket: Socket;
   private sink: ByteSink | undefined;
   private wasOpen: boolean;
@@ -30,11 +16,6 @@ class SocketStream implements ByteStream, Gathering {
   private ending = false;
   private done = false;
   private error: MeshError | undefined;
-  // Bytes that were copied and wait for the end of the turn: slab.memory[from, to)
-  private slab: WriteSlab | undefined;
-  private from = 0;
-  private to = 0;
-  private willFlush = false;
 
   constructor(socket: Socket, state: SocketState) {
     this.socket = socket;
@@ -79,29 +60,15 @@ class SocketStream implements ByteStream, Gathering {
   }
 
   write(chunk: Uint8Array): boolean {
-    if (this.done || this.ending || chunk.length === 0) return true;
-    this.flush();
-    const { socket } = this;
-    if (!this.corked) {
-      // What is written in one turn leaves in one system call.
-      this.corked = true;
-      socket.cork();
-      process.nextTick(uncork, this);
-    }
-    return socket.write(chunk);
+    return this.isWritable(chunk) ? this.socket.write(chunk) : true;
   }
 
   writeCopy(chunk: Uint8Array): boolean {
-    // What a slow reader leaves behind has memory of its own, so that the shared memory is soon free again.
-    if (this.socket.writableLength > 0 || chunk.length > FULL_WRITE_BYTES) return this.write(Buffer.from(chunk));
-    if (this.done || this.ending || chunk.length === 0) return true;
-    this.gather(chunk);
-    return this.to - this.from < FULL_WRITE_BYTES || this.writeGathered();
+    return this.isWritable(chunk) ? writeThrough(this.socket, chunk) : true;
   }
 
   end(): void {
     if (this.done || this.ending) return;
-    this.flush();
     this.ending = true;
     this.uncork();
     const { socket } = this;
@@ -134,41 +101,20 @@ class SocketStream implements ByteStream, Gathering {
     this.socket.uncork();
   }
 
-  /** The turn is over. */
-  flush(): void {
-    this.willFlush = false;
-    if (this.slab !== undefined) this.writeGathered();
-  }
-
-  private gather(chunk: Uint8Array): void {
-    const slab = slabFor(chunk.length);
-    if (this.slab !== slab || this.to !== slab.used) {
-      // Another stream's bytes, or the end of the memory, came in between.
-      if (this.slab !== undefined) this.writeGathered();
-      slab.hold();
-      this.slab = slab;
-      this.from = slab.used;
-    }
-    slab.memory.set(chunk, slab.used);
-    slab.used += chunk.length;
-    this.to = slab.used;
-    if (this.willFlush) return;
-    this.willFlush = true;
-    flushLater(this);
-  }
-
-  private writeGathered(): boolean {
-    const slab = this.slab as WriteSlab;
-    this.slab = undefined;
-    return this.socket.write(slab.memory.subarray(this.from, this.to), slab.release);
+  /** What is written in one turn leaves in one system call. */
+  private isWritable(chunk: Uint8Array): boolean {
+    if (this.done || this.ending || chunk.length === 0) return false;
+    if (this.corked) return true;
+    this.corked = true;
+    this.socket.cork();
+    process.nextTick(uncork, this);
+    return true;
   }
 
   private finish(error: MeshError | undefined): void {
     if (this.done) return;
     this.done = true;
     this.error = error;
-    this.slab?.release();
-    this.slab = undefined;
     this.sink?.closed(error);
   }
 
