@@ -104,7 +104,7 @@ interface Target {
 function dialHandle(handles: TcpHandles, target: Target, localAddress: string | undefined, life: DialLife): ByteStream {
   const stream = new HandleStream(handles.createSocket(), handles, life);
   life.began(stream);
-  stream.connect(target.address, target.port, localAddress);
+  stream.connect(target, localAddress);
   return stream;
 }
 

@@ -30,6 +30,7 @@ export class HandleStream implements ByteStream, WriterOwner {
   private done = false;
   private hasTold = false;
   private error: MeshError | undefined;
+  private target: { readonly address: string; readonly port: number } | undefined;
 
   constructor(handle: TcpHandle, handles: TcpHandles, life: StreamLife) {
     this.handle = handle;
@@ -58,8 +59,10 @@ export class HandleStream implements ByteStream, WriterOwner {
   // Connecting
 
   /** Connects to an address of IPv4 or IPv6, once. */
-  connect(address: string, port: number, localAddress: string | undefined): void {
+  connect(target: { readonly address: string; readonly port: number }, localAddress: string | undefined): void {
     const { handle } = this;
+    const { address, port } = target;
+    this.target = target;
     const request = this.handles.createConnect();
     request.owner = this;
     request.oncomplete = onConnect;
@@ -206,7 +209,8 @@ export class HandleStream implements ByteStream, WriterOwner {
   private fail(status: number, call: string): void {
     if (this.done) return;
     const code = getSystemErrorName(status);
-    const cause = Object.assign(new Error(`${call} ${code}`), { code, errno: status, syscall: call });
+    const where = this.target === undefined ? '' : ` ${this.target.address} port ${this.target.port}`;
+    const cause = Object.assign(new Error(`${call} ${code}${where}`), { code, errno: status, syscall: call });
     this.close(socketError(cause, this.isOpen), false);
     process.nextTick(tellClosed, this);
   }
