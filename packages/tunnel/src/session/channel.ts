@@ -18,6 +18,10 @@ export interface ChannelHost {
    * full: then it has to queue.
    */
   addNow(id: number, bytes: Uint8Array): boolean;
+  /**
+   * The same for the end of a stream. `isLast`: the peer has ended too, and waits for nothing any more.
+   */
+  endNow(id: number, isLast: boolean): boolean;
   /** True when {@link addNow} would take another read of a socket. */
   hasRoomForMore(): boolean;
   /** Calls the channel back as soon as there is, or when it is its turn among others. */

@@ -17,6 +17,7 @@ import {
   HEADER_BYTES,
   isNumbered,
   MAX_DATA_BYTES,
+  NO_BYTES,
   protocolError,
   type StreamKind,
 } from './wire.ts';
@@ -39,6 +40,8 @@ export interface MuxHost {
   hasRoomFor(bytes: number): boolean;
   /** Something waits to be sent. */
   wake(addedBytes: number): void;
+  /** The same for what may wait a moment for something to go with. */
+  wakeLater(): void;
 }
 
 export interface MuxTarget {
@@ -303,6 +306,14 @@ export class Mux implements ChannelHost {
       this.writer.numbered(FRAME.data, id, bytes, at, Math.min(MAX_DATA_BYTES, bytes.length - at));
     this.sent(bytes.length);
     this.host.wake(bytes.length);
+    return true;
+  }
+  endNow(id: number, isLast: boolean): boolean {
+    if (!this.scheduler.isEmpty || !this.host.hasRoomFor(HEADER_BYTES)) return false;
+    this.writer.begin();
+    this.writer.numbered(FRAME.end, id, NO_BYTES);
+    if (isLast) this.host.wakeLater();
+    else this.host.wake(0);
     return true;
   }
   hasRoomForMore(): boolean {

@@ -55,6 +55,8 @@ const FAST_BATCH_BYTES = 262_144;
 const ACK_BYTES = 131_072;
 /** Longest that received bytes stay unacknowledged, in milliseconds; an idle session sends nothing. */
 const ACK_DELAY_MS = 20;
+/** Longest that a frame waits for company that nobody waits for, in milliseconds. */
+const LATE_MS = 2;
 
 /** The session with one peer: streams above, carriers below. */
 export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHost {
@@ -78,9 +80,13 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHo
   private pendingBytes = 0;
   private immediate: NodeJS.Immediate | undefined;
   private microtask = false;
+  private hasLooked = false;
+  private lateTimer: Timer | undefined;
   private readonly flush = () => {
-    this.immediate = undefined;
-    this.pump();
+    // What another look at the sockets finds goes along: a turn of the loop costs less than a write, here and at the peer.
+    this.hasLooked = !this.hasLooked;
+    this.immediate = this.hasLooked ? setImmediate(this.flush) : undefined;
+    if (!this.hasLooked) this.pump();
   };
   private readonly flushEarly = () => {
     this.microtask = false;
@@ -156,6 +162,7 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHo
     if (this.closed) return;
     this.closed = true;
     this.ackTimer?.cancel();
+    this.lateTimer?.cancel();
     this.graceTimer?.cancel();
     this.liveness.stop();
     if (this.immediate !== undefined) clearImmediate(this.immediate);
@@ -206,6 +213,14 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHo
     // A full batch does not wait for the end of the turn; but never inside the writer's own call.
     this.microtask = true;
     queueMicrotask(this.flushEarly);
+  }
+
+  wakeLater(): void {
+    if (this.immediate !== undefined || this.closed) return;
+    this.lateTimer ??= this.clock.after(LATE_MS, () => {
+      this.lateTimer = undefined;
+      this.wake(0);
+    });
   }
 
   private afterOpen(): void {

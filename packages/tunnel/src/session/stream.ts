@@ -110,7 +110,13 @@ export class MuxStream implements ByteStream, Sendable {
     if (this.ending || this.done) return;
     if (this.open === undefined && !this.accepted) this.accept();
     this.ending = true;
-    this.host.ready(this, 0);
+    const isNext = this.openSent && !this.owesAccept && this.outBytes === 0;
+    if (!isNext || !this.host.endNow(this.id, this.peerEnded)) {
+      this.host.ready(this, 0);
+      return;
+    }
+    this.endSent = true;
+    if (this.endSaid) this.host.afterPump(this);
   }
 
   reset(error?: MeshError): void {
