@@ -1,6 +1,7 @@
 export * from './background.ts';
 export * from './balancer.ts';
 export * from './catalog.ts';
+export * from './catalog-feed.ts';
 export * from './clock.ts';
 export * from './deadlines.ts';
 export * from './dialer.ts';
