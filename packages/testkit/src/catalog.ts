@@ -1,8 +1,8 @@
 import {
   type Catalog,
   type CatalogChange,
-  type CatalogListener,
   type CatalogView,
+  createCatalogFeed,
   EMPTY_CATALOG,
   type Endpoint,
   type KubeObject,
@@ -55,54 +55,44 @@ export interface TestCatalog extends CatalogView {
 
 /** Makes a catalog, empty unless told otherwise. */
 export function createTestCatalog(initial: Catalog = EMPTY_CATALOG): TestCatalog {
-  let current = initial;
-  const listeners = new Set<CatalogListener>();
-  const publish = (next: Partial<Catalog>, changed: Partial<CatalogChange>) => {
-    current = { ...current, ...next, revision: current.revision + 1 };
-    const change = {
-      services: new Set<ServiceId>(),
-      nodes: new Set<string>(),
-      objects: new Set<string>(),
-      ...changed,
-    };
-    for (const listener of listeners) listener(current, change);
-  };
+  const feed = createCatalogFeed(initial);
+  const publish = (next: Partial<Catalog>, changed: Partial<CatalogChange>) =>
+    feed.publish({ ...feed.current, ...next, revision: feed.current.revision + 1 }, changed);
   return {
     get current() {
-      return current;
+      return feed.current;
     },
-    subscribe(listener) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
+    get subscribers() {
+      return feed.subscribers;
     },
+    subscribe: feed.subscribe,
     put(service, endpoints) {
       const { id } = service;
-      const all = new Map(current.endpoints);
+      const { services, endpoints: known } = feed.current;
+      const all = new Map(known);
       if (endpoints !== undefined) all.set(id, endpoints);
-      publish({ services: new Map(current.services).set(id, service), endpoints: all }, { services: new Set([id]) });
+      publish({ services: new Map(services).set(id, service), endpoints: all }, { services: new Set([id]) });
     },
     remove(id) {
-      const services = new Map(current.services);
-      const endpoints = new Map(current.endpoints);
+      const services = new Map(feed.current.services);
+      const endpoints = new Map(feed.current.endpoints);
       services.delete(id);
       endpoints.delete(id);
       publish({ services, endpoints }, { services: new Set([id]) });
     },
     nodes(...nodes) {
-      publish({ nodes: new Map(nodes.map((n) => [n.name, n])) }, { nodes: new Set(nodes.map((n) => n.name)) });
+      const byName = new Map(nodes.map((n) => [n.name, n]));
+      publish({ nodes: byName }, { nodes: new Set([...feed.current.nodes.keys(), ...byName.keys()]) });
     },
     objects(kind, ...objects) {
       const byKey = new Map(objects.map((object) => [objectKey(object.metadata), object]));
-      publish({ objects: new Map(current.objects).set(kind, byKey) }, { objects: new Set([kind]) });
+      publish({ objects: new Map(feed.current.objects).set(kind, byKey) }, { objects: new Set([kind]) });
     },
     set(next, changed) {
-      const services = new Set([...current.services.keys(), ...next.services.keys()]);
-      const objects = new Set([...current.objects.keys(), ...next.objects.keys()]);
+      const services = new Set([...feed.current.services.keys(), ...next.services.keys()]);
+      const objects = new Set([...feed.current.objects.keys(), ...next.objects.keys()]);
       publish(next, { services, objects, ...changed });
     },
     touch: () => publish({}, {}),
-    get subscribers() {
-      return listeners.size;
-    },
   };
 }
