@@ -1,7 +1,7 @@
 import {
   type Catalog,
-  type CatalogListener,
   type CatalogView,
+  createCatalogFeed,
   type Endpoint,
   endpointKey,
   type ServiceId,
@@ -19,7 +19,6 @@ export interface CheckedCatalog extends CatalogView, Disposable {
 /** Starts with the view as it is. Endpoints that are left out come and go by `leaveOut` alone. */
 export function createCheckedCatalog(view: CatalogView): CheckedCatalog {
   const out = new Map<ServiceId, ReadonlySet<string>>();
-  const listeners = new Set<CatalogListener>();
   const marked = new WeakMap<Endpoint, Endpoint>();
   /** Lists of endpoints stay the same objects while nothing changes in them. */
   const lists = new Map<ServiceId, { from: readonly Endpoint[]; keys: ReadonlySet<string>; to: readonly Endpoint[] }>();
@@ -50,37 +49,31 @@ export function createCheckedCatalog(view: CatalogView): CheckedCatalog {
     return { ...catalog, endpoints, revision };
   };
 
-  let current: Catalog = view.current;
-  const next = () => Math.max(current.revision + 1, view.current.revision);
+  const feed = createCatalogFeed(view.current);
+  const next = () => compute(Math.max(feed.current.revision + 1, view.current.revision));
   const unsubscribe = view.subscribe((_, change) => {
     for (const id of change.services) {
       if (view.current.services.has(id)) continue;
       out.delete(id);
       lists.delete(id);
     }
-    current = compute(next());
-    for (const listener of listeners) listener(current, change);
+    feed.publish(next(), change);
   });
 
   return {
     get current() {
-      return current;
+      return feed.current;
     },
-    subscribe(listener) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
+    subscribe: feed.subscribe,
     leaveOut(service, keys) {
       if (keys.size > 0) out.set(service, keys);
       else if (out.delete(service)) lists.delete(service);
       else return;
-      current = compute(next());
-      const change = { services: new Set([service]), nodes: new Set<string>(), objects: new Set<never>() };
-      for (const listener of listeners) listener(current, change);
+      feed.publish(next(), { services: new Set([service]) });
     },
     [Symbol.dispose]() {
       unsubscribe();
-      listeners.clear();
+      feed[Symbol.dispose]();
     },
   };
 }
