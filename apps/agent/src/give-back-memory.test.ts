@@ -1,4 +1,4 @@
-import { type CatalogListener, type CatalogView, EMPTY_CATALOG, silentLogger } from '@edgemesh/core';
+import { type CatalogView, createCatalogFeed, EMPTY_CATALOG, silentLogger } from '@edgemesh/core';
 import { createFakeClock, makeService } from '@edgemesh/testkit';
 import { expect, it } from 'vitest';
 import { giveBackMemory } from './give-back-memory.ts';
@@ -6,22 +6,12 @@ import { giveBackMemory } from './give-back-memory.ts';
 function setup(services = 0) {
   const ids = (count: number) => Array.from({ length: count }, (_, i) => `shop/s${i}` as const);
   const known = new Map(ids(services).map((id) => [id, makeService(id)]));
-  const listeners = new Set<CatalogListener>();
-  const view: CatalogView = {
-    current: { ...EMPTY_CATALOG, services: known },
-    subscribe(listener) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
-  };
-  const change = (count: number) => {
-    const changed = { services: new Set(ids(count)), nodes: new Set<string>(), objects: new Set<string>() };
-    for (const listener of listeners) listener(view.current, changed);
-  };
+  const view = createCatalogFeed({ ...EMPTY_CATALOG, services: known });
+  const change = (count: number) => view.publish(view.current, { services: new Set(ids(count)) });
   const clock = createFakeClock();
   let collected = 0;
   const disposable = giveBackMemory({ view, log: silentLogger, clock, collect: () => collected++ });
-  return { change, clock, disposable, listeners, collected: () => collected };
+  return { change, clock, disposable, view, collected: () => collected };
 }
 
 it('collects once, when a load is over', () => {
@@ -43,11 +33,11 @@ it('collects once, when a load is over', () => {
 });
 
 it('counts what a snapshot has brought as a load, and leaves no timer', () => {
-  const { clock, disposable, listeners, collected } = setup(1_000);
+  const { clock, disposable, view, collected } = setup(1_000);
   clock.advance(8_000);
   expect(collected()).toBe(1);
   disposable[Symbol.dispose]();
-  expect([listeners.size, clock.pendingTimers]).toEqual([0, 0]);
+  expect([view.subscribers, clock.pendingTimers]).toEqual([0, 0]);
 });
 
 it('can reach the collector of V8', async () => {

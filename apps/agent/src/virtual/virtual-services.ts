@@ -1,11 +1,11 @@
-import type {
-  Catalog,
-  CatalogChange,
-  CatalogListener,
-  CatalogView,
-  Endpoint,
-  Service,
-  ServiceId,
+import {
+  type Catalog,
+  type CatalogChange,
+  type CatalogView,
+  createCatalogFeed,
+  type Endpoint,
+  type Service,
+  type ServiceId,
 } from '@edgemesh/core';
 import type { AddressPool } from './address-pool.ts';
 import { mayBeVirtual, type VirtualTarget, virtualService, virtualTargets } from './plan-virtual.ts';
@@ -50,9 +50,7 @@ const endpointId = (endpoint: Endpoint) => `${endpoint.nodeName}|${endpoint.addr
 export function createVirtualServices(options: VirtualServicesOptions): VirtualServices {
   const { view, pool, include, needsTunnel } = options;
   const made = new Map<ServiceId, Made>();
-  const listeners = new Set<CatalogListener>();
   const movedListeners = new Set<(services: ReadonlySet<ServiceId>) => void>();
-  let current: Catalog = view.current;
 
   const make = (id: ServiceId): Made | undefined => {
     const service = view.current.services.get(id);
@@ -76,24 +74,20 @@ export function createVirtualServices(options: VirtualServicesOptions): VirtualS
     return touched;
   };
 
-  const publish = (change: CatalogChange, touched: ReadonlySet<ServiceId>) => {
-    current = merge(view.current, made.values(), current.revision + 1);
-    const all = touched.size === 0 ? change : { ...change, services: new Set([...change.services, ...touched]) };
-    for (const listener of listeners) listener(current, all);
-  };
-
   update(view.current.services.keys());
-  current = merge(view.current, made.values(), view.current.revision);
+  const feed = createCatalogFeed(merge(view.current, made.values(), view.current.revision));
+  const publish = (change: Partial<CatalogChange>, touched: ReadonlySet<ServiceId>) => {
+    const all =
+      touched.size === 0 ? change : { ...change, services: new Set([...(change.services ?? []), ...touched]) };
+    feed.publish(merge(view.current, made.values(), feed.current.revision + 1), all);
+  };
   const unsubscribe = view.subscribe((_, change) => publish(change, update(change.services)));
 
   return {
     get current() {
-      return current;
+      return feed.current;
     },
-    subscribe(listener) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
+    subscribe: feed.subscribe,
     addressOf: (service, endpoint) => made.get(service.id)?.addresses.get(endpointId(endpoint)),
     recompute() {
       const headless = [...view.current.services.values()].filter(mayBeVirtual).map(({ id }) => id);
@@ -101,7 +95,7 @@ export function createVirtualServices(options: VirtualServicesOptions): VirtualS
       const touched = update(headless);
       const moved = new Set(headless.filter((id) => before.get(id) !== addressText(made.get(id))));
       if (moved.size === 0) return;
-      publish({ services: new Set(), nodes: new Set(), objects: new Set() }, touched);
+      publish({}, touched);
       for (const listener of movedListeners) listener(moved);
     },
     onMoved(listener) {
@@ -114,7 +108,7 @@ export function createVirtualServices(options: VirtualServicesOptions): VirtualS
     },
     [Symbol.dispose]() {
       unsubscribe();
-      listeners.clear();
+      feed[Symbol.dispose]();
       movedListeners.clear();
     },
   };
