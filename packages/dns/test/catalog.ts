@@ -1,5 +1,5 @@
-import type { Catalog, CatalogChange, CatalogListener, CatalogView, Endpoint, NodeInfo, Service } from '@edgemesh/core';
-import { EMPTY_CATALOG, type KubeObject, type ServiceId, serviceId } from '@edgemesh/core';
+import type { Catalog, CatalogChange, CatalogView, Endpoint, NodeInfo, Service } from '@edgemesh/core';
+import { createCatalogFeed, type KubeObject, type ServiceId, serviceId } from '@edgemesh/core';
 import { makeService } from '@edgemesh/testkit';
 
 /** A Service with sensible fields; a port `http` 80/TCP unless told otherwise. */
@@ -47,25 +47,19 @@ export interface FakeView extends CatalogView {
 
 /** Without content it starts empty, at revision 0. */
 export function fakeView(content?: Content): FakeView {
-  let current = content === undefined ? EMPTY_CATALOG : catalog(content);
-  const listeners = new Set<CatalogListener>();
+  const feed = createCatalogFeed(content && catalog(content));
   return {
     get current() {
-      return current;
+      return feed.current;
     },
     get listeners() {
-      return listeners.size;
+      return feed.subscribers;
     },
-    subscribe(listener) {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    publish(next, changed) {
-      const before = current;
-      current = catalog(next, before.revision + 1);
-      const services = changed?.services ?? new Set([...before.services.keys(), ...current.services.keys()]);
-      const change = { services, nodes: changed?.nodes ?? new Set(), objects: changed?.objects ?? new Set() };
-      for (const listener of listeners) listener(current, change);
+    subscribe: feed.subscribe,
+    publish(content, changed) {
+      const { revision, services } = feed.current;
+      const next = catalog(content, revision + 1);
+      feed.publish(next, { services: new Set([...services.keys(), ...next.services.keys()]), ...changed });
     },
   };
 }
