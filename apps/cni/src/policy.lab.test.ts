@@ -2,8 +2,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createNetworkPolicies, type NetworkPolicies } from '@edgemesh/cni';
-import { type CatalogListener, EMPTY_CATALOG, groupKind, type KubeObject, objectKey } from '@edgemesh/core';
+import { groupKind, type KubeObject, objectKey } from '@edgemesh/core';
 import { createRunner } from '@edgemesh/linux';
+import { createTestCatalog } from '@edgemesh/testkit';
 import { createLab, type Lab, labMissing, pollUntil } from '@edgemesh/testkit/netns';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { run } from './testing/command.ts';
@@ -17,8 +18,7 @@ describe.skipIf(missing !== undefined)('NetworkPolicies of pods on one bridge', 
   let folder: string;
   let runtime: Runtime;
   let policies: NetworkPolicies;
-  let catalog = EMPTY_CATALOG;
-  const listeners = new Set<CatalogListener>();
+  const view = createTestCatalog();
 
   beforeAll(async () => {
     lab = await createLab({ hosts: { node: { lan: 'office' } } });
@@ -40,15 +40,7 @@ describe.skipIf(missing !== undefined)('NetworkPolicies of pods on one bridge', 
       return stdout.includes('0.0.0.0:8080') && /(\[::\]|\*):8080/.test(stdout) && stdout.includes(':9090');
     });
     policies = await createNetworkPolicies({
-      view: {
-        get current() {
-          return catalog;
-        },
-        subscribe(listener) {
-          listeners.add(listener);
-          return () => void listeners.delete(listener);
-        },
-      },
+      view,
       nodeName: 'node',
       runner: createRunner({ netns: lab.host('node').netns }),
     });
@@ -79,9 +71,7 @@ describe.skipIf(missing !== undefined)('NetworkPolicies of pods on one bridge', 
       const kind = groupKind(object);
       objects.set(kind, (objects.get(kind) ?? new Map<string, KubeObject>()).set(objectKey(object.metadata), object));
     }
-    catalog = { ...catalog, revision: catalog.revision + 1, objects };
-    const change = { services: new Set<never>(), nodes: new Set<string>(), objects: new Set(objects.keys()) };
-    for (const listener of listeners) listener(catalog, change);
+    view.set({ ...view.current, objects });
     await policies.settled();
     expect(policies.status().error).toBeUndefined();
   };

@@ -11,7 +11,7 @@ import {
   type TunPort,
   writeNodeFile,
 } from '@edgemesh/cni';
-import { type Catalog, type CatalogListener, EMPTY_CATALOG, MeshError, type NodeInfo } from '@edgemesh/core';
+import { createCatalogFeed, EMPTY_CATALOG, MeshError, type NodeInfo } from '@edgemesh/core';
 import { createPodRoutes, createRunner, createVxlan, mustRun, openTun } from '@edgemesh/linux';
 import { createRelayServer, createTunnel } from '@edgemesh/tunnel';
 
@@ -61,17 +61,7 @@ if (options.role === 'relay') {
 
 async function runNode(): Promise<void> {
   const toMap = (nodes: readonly NodeInfo[]) => new Map(nodes.map((node) => [node.name, node]));
-  let catalog: Catalog = { ...EMPTY_CATALOG, revision: 1, nodes: toMap(options.nodes ?? []) };
-  const listeners = new Set<CatalogListener>();
-  const view = {
-    get current() {
-      return catalog;
-    },
-    subscribe(listener: CatalogListener) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
-  };
+  const view = createCatalogFeed({ ...EMPTY_CATALOG, revision: 1, nodes: toMap(options.nodes ?? []) });
   let network: Awaited<ReturnType<typeof createPodNetwork>> | undefined;
   const stack = new AsyncDisposableStack();
   const tunnel = stack.use(
@@ -126,9 +116,9 @@ async function runNode(): Promise<void> {
   lines.on('line', (line) => {
     const order = JSON.parse(line) as { readonly nodes?: readonly NodeInfo[]; readonly status?: string };
     if (order.nodes !== undefined) {
-      const changed = new Set([...order.nodes.map(({ name }) => name), ...catalog.nodes.keys()]);
-      catalog = { ...catalog, revision: catalog.revision + 1, nodes: toMap(order.nodes) };
-      for (const listener of listeners) listener(catalog, { services: new Set(), nodes: changed, objects: new Set() });
+      const { current } = view;
+      const changed = new Set([...order.nodes.map(({ name }) => name), ...current.nodes.keys()]);
+      view.publish({ ...current, revision: current.revision + 1, nodes: toMap(order.nodes) }, { nodes: changed });
     }
     if (order.status !== undefined) {
       say(`status ${order.status}`, {

@@ -1,13 +1,5 @@
-import {
-  type Catalog,
-  type CatalogListener,
-  type DatagramSink,
-  EMPTY_CATALOG,
-  MeshError,
-  type NodeInfo,
-  parseIp,
-} from '@edgemesh/core';
-import { createFakeClock, createRecordingLogger } from '@edgemesh/testkit';
+import { type DatagramSink, MeshError, type NodeInfo, parseIp } from '@edgemesh/core';
+import { createFakeClock, createRecordingLogger, createTestCatalog } from '@edgemesh/testkit';
 import { describe, expect, it } from 'vitest';
 import { FRAME_HEADER_BYTES } from '../packets/layout.ts';
 import { createPodNetwork, type PodNetworkOptions } from './network.ts';
@@ -30,8 +22,8 @@ async function rig(
   more: Partial<PodNetworkOptions> = {},
   offload: TunPort['offload'] = 'tso+uso',
 ) {
-  let catalog: Catalog = { ...EMPTY_CATALOG, nodes: new Map(nodes.map((one) => [one.name, one])) };
-  const listeners = new Set<CatalogListener>();
+  const view = createTestCatalog();
+  view.nodes(...nodes);
   const clock = createFakeClock();
   const log = createRecordingLogger();
   const written: Uint8Array[] = [];
@@ -48,15 +40,7 @@ async function rig(
     write: (frame) => !state.refuse && written.push(frame) > 0,
   };
   const network = await createPodNetwork({
-    view: {
-      get current() {
-        return catalog;
-      },
-      subscribe(listener) {
-        listeners.add(listener);
-        return () => void listeners.delete(listener);
-      },
-    },
+    view,
     nodeName: 'me',
     ranges: { cloudCIDR: [], edgeCIDR: [] },
     tun,
@@ -94,12 +78,10 @@ async function rig(
     applied,
     channels,
     state,
-    listeners,
+    view,
     feed: (frame: Uint8Array) => onFrame(frame),
     async change(next: readonly NodeInfo[]) {
-      catalog = { ...catalog, nodes: new Map(next.map((one) => [one.name, one])) };
-      for (const listener of listeners)
-        listener(catalog, { services: new Set(), nodes: new Set(['x']), objects: new Set() });
+      view.nodes(...next);
     },
   };
 }
@@ -295,13 +277,13 @@ describe('the pod network', () => {
   });
 
   it('leaves nothing behind: no route, no channel, no timer, no listener', async () => {
-    const { network, feed, applied, channels, clock, listeners } = await rig([me, node('far', ['10.244.2.0/24'])]);
+    const { network, feed, applied, channels, clock, view } = await rig([me, node('far', ['10.244.2.0/24'])]);
     feed(icmp('10.244.1.5', '10.244.2.9'));
     await network[Symbol.asyncDispose]();
     await network[Symbol.asyncDispose]();
     expect(applied.at(-1)).toEqual([]);
     expect(channels[0]?.closed).toBe(true);
-    expect([clock.pendingTimers, listeners.size]).toEqual([0, 0]);
+    expect([clock.pendingTimers, view.subscribers]).toEqual([0, 0]);
     expect(network.accept('far')).toMatchObject({ code: 'shutdown' });
   });
 });
