@@ -4,14 +4,21 @@ import type { CarrierLink, LinkReader } from '../src/session/link.ts';
 import { encodeFrame, encodeGoaway, FRAME, type GoawayCode } from '../src/session/wire.ts';
 import type { PathKind } from '../src/types.ts';
 
+/** How much a carrier takes. By default it is fast: batches may be begun while the last one is on its way. */
+export interface SimSpeed {
+  /** Bytes on their way before it is congested. Default 65,536. */
+  readonly capacity?: number;
+  /** Default 262,144. */
+  readonly batchBytes?: number;
+}
+
 /** One end of a simulated carrier. */
 export class SimLink implements CarrierLink {
   readonly nodeName: string;
   readonly peerId: string;
   readonly path: PathKind;
   readonly remoteAddress = 'sim';
-  /** A fast carrier: batches may be begun while the last one is on its way. */
-  readonly batchBytes = 262_144;
+  readonly batchBytes: number;
   readonly initiator: boolean;
   far: SimLink | undefined;
   /** Bytes on their way to this end. */
@@ -25,12 +32,13 @@ export class SimLink implements CarrierLink {
   private wasCongested = false;
   private readonly capacity: number;
 
-  constructor(peerId: string, path: PathKind, initiator: boolean, capacity: number) {
+  constructor(peerId: string, path: PathKind, initiator: boolean, { capacity, batchBytes }: Required<SimSpeed>) {
     this.peerId = peerId;
     this.nodeName = `node-${peerId}`;
     this.path = path;
     this.initiator = initiator;
     this.capacity = capacity;
+    this.batchBytes = batchBytes;
   }
 
   get congested(): boolean {
@@ -101,10 +109,10 @@ export function simPair(
   b: string,
   path: PathKind,
   dialledBy: 'a' | 'b',
-  capacity = 65_536,
+  { capacity = 65_536, batchBytes = 262_144 }: SimSpeed = {},
 ): [SimLink, SimLink] {
-  const atA = new SimLink(b, path, dialledBy === 'a', capacity);
-  const atB = new SimLink(a, path, dialledBy === 'b', capacity);
+  const atA = new SimLink(b, path, dialledBy === 'a', { capacity, batchBytes });
+  const atB = new SimLink(a, path, dialledBy === 'b', { capacity, batchBytes });
   atA.far = atB;
   atB.far = atA;
   return [atA, atB];

@@ -6,7 +6,7 @@ import { createDatagramPair, createStreamPair } from '@edgemesh/testkit/conforma
 import type { SessionOptions } from '../src/options.ts';
 import { createSessionTable, type SessionEvent, type SessionTable } from '../src/session/index.ts';
 import type { InboundHandler, PathKind } from '../src/types.ts';
-import { type SimLink, simPair } from './sim-link.ts';
+import { type SimLink, type SimSpeed, simPair } from './sim-link.ts';
 
 export interface SimNode {
   readonly table: SessionTable;
@@ -53,8 +53,13 @@ export function simNodes(options: Partial<SessionOptions> = {}, inbound: Partial
     /** A fresh node with the peer id of `b`: what a restart leaves. */
     remake: () => make('b'),
     /** A carrier between the two, known to both. */
-    connect(path: PathKind = 'direct', at: SimNode = b, dialledBy: 'a' | 'b' = 'a'): [SimLink, SimLink] {
-      const pair = simPair('a', 'b', path, dialledBy);
+    connect(
+      path: PathKind = 'direct',
+      at: SimNode = b,
+      dialledBy: 'a' | 'b' = 'a',
+      speed: SimSpeed = {},
+    ): [SimLink, SimLink] {
+      const pair = simPair('a', 'b', path, dialledBy, speed);
       links.push(pair);
       a.table.attach(pair[0]);
       at.table.attach(pair[1]);

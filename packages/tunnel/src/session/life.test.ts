@@ -222,6 +222,26 @@ describe('a slow reader', () => {
   });
 });
 
+describe('a slow path', () => {
+  it('takes all that one writer lends, although its batches are no larger than one full read', async () => {
+    const net = simNodes();
+    net.connect('direct', net.b, 'a', { batchBytes: 65_536 });
+    const near = recordStream(net.a.table.reserve('b', 'node-b').dial(target));
+    await net.settle();
+    const far = recordStream(net.b.streams[0] as never);
+    const read = Buffer.alloc(40_000, 'abcdefg');
+    for (let i = 0; i < 32; i++) {
+      const before = near.drains;
+      if (near.stream.writeCopy?.(read)) continue;
+      for (let waits = 0; waits < 20 && near.drains === before; waits++) await net.pass(100);
+      expect(near.drains, `drained after read ${i}`).toBe(before + 1);
+    }
+    await net.pass(100);
+    expect(far.receivedBytes).toBe(32 * read.length);
+    await net.dispose();
+  });
+});
+
 describe('a lost carrier', () => {
   it('suspends the session and streams go on over the next one', async () => {
     const net = simNodes();

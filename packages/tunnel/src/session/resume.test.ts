@@ -51,7 +51,10 @@ function world(seed: number) {
   const waiting: (() => void)[] = [];
   const open = (at?: { path: (typeof PATH_KINDS)[number]; dialledBy: 'a' | 'b' }) => {
     const path = at?.path ?? (PATH_KINDS[random(PATH_KINDS.length)] as 'lan');
-    const pair = simPair('a', 'b', path, at?.dialledBy ?? (random(2) === 0 ? 'a' : 'b'), 1 + random(60_000));
+    const pair = simPair('a', 'b', path, at?.dialledBy ?? (random(2) === 0 ? 'a' : 'b'), {
+      capacity: 1 + random(60_000),
+      batchBytes: 65_536 << random(3),
+    });
     links.push(pair);
     // Each side learns of the carrier at its own time.
     waiting.push(

@@ -197,7 +197,9 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHo
     const { writer, log } = this.mux;
     // On a slow path what is in a batch could be overtaken no more, for a time that one feels.
     if (carrier.congested && !(carrier.batchBytes >= FAST_BATCH_BYTES && writer.canOpen)) return false;
-    if (writer.bytes + bytes > carrier.batchBytes || !writer.hasRoomFor(bytes)) return false;
+    // An empty batch takes a read of any size: the smallest batch is no larger than one read with its header.
+    const exceeds = writer.bytes > 0 && writer.bytes + bytes > carrier.batchBytes;
+    if (exceeds || !writer.hasRoomFor(bytes)) return false;
     return !this.isFull(log.bytes + writer.bytes);
   }
 
