@@ -65,6 +65,8 @@ describe('a path of 50 ms and 100 Mbit/s', () => {
     const ratios: number[] = [];
     while (ratios.length < ROUNDS && !ratios.some((ratio) => ratio > SHARE)) {
       const [past, through] = [await rates(direct), await rates(MESH)];
+      // Other work on the machine slows a stream down; only a fault of ours lets it stand still.
+      expect(Math.min(through.down, through.up)).toBeGreaterThan(0.3 * MBIT_PER_SECOND);
       const ratioOf = (way: 'down' | 'up') => through[way] / Math.min(MBIT_PER_SECOND, past[way]);
       ratios.push(Math.min(ratioOf('down'), ratioOf('up')));
     }
