@@ -8,6 +8,20 @@ import type { Pod } from './testing/runtime.ts';
 
 const missing = await labMissing({ ci: process.env.CI !== undefined });
 
+/** The nodes of all labs here. */
+const bothOf = (lab: Lab, ipv6 = true) => [nodeSpec(lab.host('left'), 1, ipv6), nodeSpec(lab.host('right'), 2, ipv6)];
+
+const relaysOf = (lab: Lab) => [`${lab.host('cloud').address()}:20006`];
+
+/** What was not started is undefined. */
+async function tearDown(lab: Lab, folder: string, ...nodes: readonly (LabNode | undefined)[]): Promise<void> {
+  for (const node of nodes) {
+    for (const name of node?.runtime.pods.keys() ?? []) await node?.runtime.remove(name);
+  }
+  await lab[Symbol.asyncDispose]();
+  await rm(folder, { recursive: true });
+}
+
 /** 20 MB through TCP, by the sum at both ends. */
 async function transfer(from: LabNode, to: LabNode, address: string): Promise<boolean> {
   const family = address.includes(':') ? '-6' : '-4';
@@ -64,18 +78,12 @@ describe.skipIf(missing !== undefined)('two nodes on one LAN', () => {
   beforeAll(async () => {
     lab = await createLab({ ipv6: true, hosts: { left: { lan: 'office' }, right: { lan: 'office' } } });
     folder = await mkdtemp(join(tmpdir(), 'cni-lab-'));
-    const nodes = [nodeSpec(lab.host('left'), 1), nodeSpec(lab.host('right'), 2)];
+    const nodes = bothOf(lab);
     const start = (name: string) =>
       startNode({ host: lab.host(name), folder, prefix: `${lab.prefix}${name}-`, nodes, more: { probe: true } });
     [left, right] = await Promise.all([start('left'), start('right')]);
   });
-  afterAll(async () => {
-    for (const node of [left, right]) {
-      for (const name of node?.runtime.pods.keys() ?? []) await node.runtime.remove(name);
-    }
-    await lab[Symbol.asyncDispose]();
-    await rm(folder, { recursive: true });
-  });
+  afterAll(() => tearDown(lab, folder, left, right));
   const routeTo = async (name: string, cidr: string) => {
     const { stdout } = await lab.host(name).exec('ip', ['route', 'show', cidr]);
     return stdout;
@@ -101,7 +109,7 @@ describe.skipIf(missing !== undefined)('two nodes on one LAN', () => {
   });
 
   it('follow nodes that join, change their ranges and leave, within 5 s', async () => {
-    const base = [nodeSpec(lab.host('left'), 1), nodeSpec(lab.host('right'), 2)];
+    const base = bothOf(lab);
     const third = { name: 'third', labels: {}, internalIPs: ['10.99.0.3'], podCIDRs: ['10.244.3.0/24', 'fd44:3::/64'] };
     left.setNodes([...base, third]);
     await expect.poll(() => routeTo('left', '10.244.3.0/24'), { timeout: 5_000 }).toContain('dev edgemesh-tun');
@@ -115,7 +123,7 @@ describe.skipIf(missing !== undefined)('two nodes on one LAN', () => {
   it('leave routes of another CNI alone', async () => {
     await lab.host('left').must('ip', ['route', 'add', '10.244.7.0/24', 'via', lab.host('right').address()]);
     const other = { name: 'other', labels: {}, internalIPs: [], podCIDRs: ['10.244.7.0/24'] };
-    left.setNodes([nodeSpec(lab.host('left'), 1), nodeSpec(lab.host('right'), 2), other]);
+    left.setNodes([...bothOf(lab), other]);
     await expect
       .poll(async () => (await left.status()).skipped, { timeout: 5_000 })
       .toMatchObject([{ cidr: '10.244.7.0/24', reason: 'foreign' }]);
@@ -142,21 +150,15 @@ describe.skipIf(missing !== undefined)('two nodes behind different NATs', () => 
     });
     folder = await mkdtemp(join(tmpdir(), 'cni-lab-'));
     await startRelay(lab.host('cloud'), folder);
-    const nodes = [nodeSpec(lab.host('left'), 1, false), nodeSpec(lab.host('right'), 2, false)];
-    const relays = [`${lab.host('cloud').address()}:20006`];
+    const nodes = bothOf(lab, false);
+    const relays = relaysOf(lab);
     // What a pod's own node would keep back already is to be refused by the other one.
     const plugin = { spoofCheck: false };
     const start = (name: string, more = {}) =>
       startNode({ host: lab.host(name), folder, prefix: `${lab.prefix}${name}-`, nodes, relays, more, plugin });
     [left, right] = await Promise.all([start('left', { probe: true }), start('right', { probe: true })]);
   });
-  afterAll(async () => {
-    for (const node of [left, right]) {
-      for (const name of node?.runtime.pods.keys() ?? []) await node.runtime.remove(name);
-    }
-    await lab[Symbol.asyncDispose]();
-    await rm(folder, { recursive: true });
-  });
+  afterAll(() => tearDown(lab, folder, left, right));
 
   it('carry everything over the tunnel', async () => {
     const [a, b] = await Promise.all([left.runtime.add('pod'), right.runtime.add('pod')]);
@@ -197,8 +199,8 @@ describe.skipIf(missing !== undefined)('two nodes behind different NATs', () => 
 
   it('come to no harm when a tenth of the packets is damaged on purpose', async () => {
     await left.process.kill();
-    const nodes = [nodeSpec(lab.host('left'), 1, false), nodeSpec(lab.host('right'), 2, false)];
-    const relays = [`${lab.host('cloud').address()}:20006`];
+    const nodes = bothOf(lab, false);
+    const relays = relaysOf(lab);
     const old = left.runtime;
     left = {
       ...(await startNode({
@@ -237,8 +239,8 @@ describe.skipIf(missing !== undefined)('two nodes behind NATs that can be punche
     });
     const folder = await mkdtemp(join(tmpdir(), 'cni-lab-'));
     const relay = await startRelay(lab.host('cloud'), folder);
-    const nodes = [nodeSpec(lab.host('left'), 1, false), nodeSpec(lab.host('right'), 2, false)];
-    const relays = [`${lab.host('cloud').address()}:20006`];
+    const nodes = bothOf(lab, false);
+    const relays = relaysOf(lab);
     const start = (name: string) =>
       startNode({ host: lab.host(name), folder, prefix: `${lab.prefix}${name}-`, nodes, relays });
     const [left, right] = await Promise.all([start('left'), start('right')]);
@@ -268,7 +270,7 @@ describe.skipIf(missing !== undefined)('two nodes on a LAN that takes no packets
       hosts: { left: { lan: 'office' }, right: { lan: 'office' }, third: { lan: 'office' } },
     });
     folder = await mkdtemp(join(tmpdir(), 'cni-lab-'));
-    const nodes = [nodeSpec(lab.host('left'), 1), nodeSpec(lab.host('right'), 2)];
+    const nodes = bothOf(lab);
     const more = { probe: true, vxlan: true, mtu: 1_450 };
     const start = async (name: string) => {
       const rules =
@@ -278,13 +280,7 @@ describe.skipIf(missing !== undefined)('two nodes on a LAN that takes no packets
     };
     [left, right] = await Promise.all([start('left'), start('right')]);
   });
-  afterAll(async () => {
-    for (const node of [left, right]) {
-      for (const name of node?.runtime.pods.keys() ?? []) await node.runtime.remove(name);
-    }
-    await lab[Symbol.asyncDispose]();
-    await rm(folder, { recursive: true });
-  });
+  afterAll(() => tearDown(lab, folder, left, right));
 
   it('carry everything by VXLAN', async () => {
     const [a, b] = await Promise.all([left.runtime.add('pod'), right.runtime.add('pod')]);
