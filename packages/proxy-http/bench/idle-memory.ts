@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { freePort, untilOpen } from './ports.ts';
 
 /*
  * Resident memory of the proxy per 1,000 idle connections: kept HTTP/1.1 connections that have had one answer, and WebSockets
@@ -29,25 +30,6 @@ const backend = createServer((socket) => {
   });
 });
 
-async function portOf(server: ReturnType<typeof createServer>): Promise<number> {
-  server.listen({ port: 0, host: '127.0.0.1', backlog: 4_096 });
-  await once(server, 'listening');
-  return (server.address() as { port: number }).port;
-}
-
-async function untilOpen(port: number): Promise<void> {
-  for (;;) {
-    const socket = connect(port, '127.0.0.1');
-    const open = await new Promise((resolve) => {
-      socket.once('connect', () => resolve(true));
-      socket.once('error', () => resolve(false));
-    });
-    socket.destroy();
-    if (open) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
 async function open(port: number, text: string): Promise<Socket> {
   const socket = connect(port, '127.0.0.1');
   socket.write(text);
@@ -62,13 +44,14 @@ async function residentOf(child: ChildProcess): Promise<number> {
   return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))?.[1]) / 1_024;
 }
 
-const free = createServer();
-const port = await portOf(free);
-free.close();
+backend.listen({ port: 0, host: '127.0.0.1', backlog: 4_096 });
+await once(backend, 'listening');
+const backendPort = (backend.address() as { port: number }).port;
+const port = await freePort();
 const ours = fileURLToPath(new URL('./ours.ts', import.meta.url));
-const args = ['--expose-gc', '--conditions=@edgemesh/source', ours, String(await portOf(backend)), String(port)];
+const args = ['--expose-gc', '--conditions=@edgemesh/source', ours, String(backendPort), String(port)];
 const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
-await untilOpen(port);
+await untilOpen(port, child);
 try {
   for (const [name, text, wanted] of [
     ['kept HTTP/1.1', GET, count],
