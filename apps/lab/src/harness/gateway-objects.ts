@@ -71,6 +71,31 @@ export const toService = (host: string, port?: number) => ({
   http: [{ route: [{ destination: { host, ...(port !== undefined && { port: { number: port } }) } }] }],
 });
 
+/** The GatewayClass that this mesh serves, of the Kubernetes Gateway API. */
+export const GATEWAY_CLASS = {
+  apiVersion: 'gateway.networking.k8s.io/v1',
+  kind: 'GatewayClass',
+  metadata: { name: 'edgemesh' },
+  spec: { controllerName: 'edgemesh.kubeedge.io/gateway' },
+};
+
+/** A Gateway of that class. */
+export function k8sGateway(name: string, listeners: readonly object[]): object {
+  const { apiVersion, metadata } = GATEWAY_CLASS;
+  const spec = { gatewayClassName: metadata.name, listeners };
+  return { apiVersion, kind: 'Gateway', metadata: { name, namespace: 'default' }, spec };
+}
+
+/** An HTTPRoute of that Gateway. */
+export function httpRoute(gateway: string, ...rules: readonly object[]): object {
+  return {
+    apiVersion: GATEWAY_CLASS.apiVersion,
+    kind: 'HTTPRoute',
+    metadata: { name: gateway, namespace: 'default' },
+    spec: { parentRefs: [{ name: gateway }], rules },
+  };
+}
+
 /**
  * A Service whose Pods differ by a label, one per node; requests go to the first version, those with `x-canary` and all TCP
  * connections to the last. For a Gateway `edge` with an HTTP server for `<name>.test` and a TCP server.

@@ -29,6 +29,17 @@ export const LAB_SECRET = 'lab-secret-of-this-run-only';
 export const POD_IP = '172.17.0.2';
 export const ADMIN = 'http://127.0.0.1:10551';
 
+/** Nodes `a` and `b` behind a NAT each, and two servers on the internet. */
+export const TWO_NATS_TWO_SERVERS = {
+  hosts: {
+    a: { lan: 'home' },
+    b: { lan: 'office' },
+    'server-0': { lan: 'internet' },
+    'server-1': { lan: 'internet' },
+  },
+  routers: { 'nat-a': { lan: 'home' }, 'nat-b': { lan: 'office' } },
+} satisfies LabPlan;
+
 /** The `/status` document, as far as scenarios look at it. */
 export interface Status {
   readonly node: string;

@@ -2,7 +2,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { curl, tcpExchange } from '../harness/clients.ts';
 import {
   type CertificateFiles,
+  GATEWAY_CLASS,
+  httpRoute,
   istioGateway,
+  k8sGateway,
   labelledPods,
   makeCertificate,
   tlsSecret,
@@ -13,8 +16,6 @@ import { type KubeProcess, startKubeApi } from '../harness/kube.ts';
 import { clusterObjects, writeManifests } from '../harness/manifests.ts';
 import { createMesh, type Mesh, type MeshAgent } from '../harness/mesh.ts';
 import { labServices } from '../harness/services.ts';
-
-const API = 'gateway.networking.k8s.io/v1';
 
 describe.each(['apiserver', 'metaserver'] as const)('a gateway that learns from a %s', (kind) => {
   let mesh: Mesh;
@@ -57,24 +58,9 @@ describe.each(['apiserver', 'metaserver'] as const)('a gateway that learns from 
       ...labelledPods('pods', '10.96.0.30', { stable: 'web', canary: 'gw' }),
       secret: [tlsSecret('edge-tls', first)],
       k8s: [
-        {
-          apiVersion: API,
-          kind: 'GatewayClass',
-          metadata: { name: 'edgemesh' },
-          spec: { controllerName: 'edgemesh.kubeedge.io/gateway' },
-        },
-        {
-          apiVersion: API,
-          kind: 'Gateway',
-          metadata: { name: 'k8s', namespace: 'default' },
-          spec: { gatewayClassName: 'edgemesh', listeners: [{ name: 'http', port: 8088, protocol: 'HTTP' }] },
-        },
-        {
-          apiVersion: API,
-          kind: 'HTTPRoute',
-          metadata: { name: 'k8s', namespace: 'default' },
-          spec: { parentRefs: [{ name: 'k8s' }], rules: [{ backendRefs: [{ name: 'hello', port: 80 }] }] },
-        },
+        GATEWAY_CLASS,
+        k8sGateway('k8s', [{ name: 'http', port: 8088, protocol: 'HTTP' }]),
+        httpRoute('k8s', { backendRefs: [{ name: 'hello', port: 80 }] }),
         {
           apiVersion: 'networking.k8s.io/v1',
           kind: 'IngressClass',

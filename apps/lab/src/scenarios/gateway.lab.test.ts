@@ -7,7 +7,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { curl, tcpExchange, udpExchange } from '../harness/clients.ts';
 import {
   type CertificateFiles,
+  GATEWAY_CLASS,
+  httpRoute,
   istioGateway,
+  k8sGateway,
   makeCertificate,
   tlsSecret,
   toService,
@@ -24,7 +27,6 @@ const HTTP = 80;
 const HTTPS = 443;
 const MTLS = 8443;
 const HOSTS = ['hello.test', 'grpc.test', 'mtls.test', 'two.test'];
-const API = 'gateway.networking.k8s.io/v1';
 
 /** What the gateway says of itself. */
 interface GatewayDetails {
@@ -115,41 +117,18 @@ describe('a gateway on a cloud node, pods on an edge behind NAT', () => {
           },
         ],
       }),
-      {
-        apiVersion: API,
-        kind: 'GatewayClass',
-        metadata: { name: 'edgemesh' },
-        spec: { controllerName: 'edgemesh.kubeedge.io/gateway' },
-      },
-      {
-        apiVersion: API,
-        kind: 'Gateway',
-        metadata: { name: 'k8s', namespace: 'default' },
-        spec: {
-          gatewayClassName: 'edgemesh',
-          listeners: [
-            { name: 'http', port: 8088, protocol: 'HTTP' },
-            { name: 'udp', port: 9008, protocol: 'UDP' },
-          ],
-        },
-      },
-      {
-        apiVersion: API,
-        kind: 'HTTPRoute',
-        metadata: { name: 'k8s', namespace: 'default' },
-        spec: {
-          parentRefs: [{ name: 'k8s' }],
-          rules: [
-            {
-              matches: [{ path: { type: 'PathPrefix', value: '/api' } }],
-              filters: [
-                { type: 'URLRewrite', urlRewrite: { path: { type: 'ReplacePrefixMatch', replacePrefixMatch: '/' } } },
-              ],
-              backendRefs: [{ name: 'hello', port: 80 }],
-            },
-          ],
-        },
-      },
+      GATEWAY_CLASS,
+      k8sGateway('k8s', [
+        { name: 'http', port: 8088, protocol: 'HTTP' },
+        { name: 'udp', port: 9008, protocol: 'UDP' },
+      ]),
+      httpRoute('k8s', {
+        matches: [{ path: { type: 'PathPrefix', value: '/api' } }],
+        filters: [
+          { type: 'URLRewrite', urlRewrite: { path: { type: 'ReplacePrefixMatch', replacePrefixMatch: '/' } } },
+        ],
+        backendRefs: [{ name: 'hello', port: 80 }],
+      }),
       {
         apiVersion: 'gateway.networking.k8s.io/v1alpha2',
         kind: 'UDPRoute',

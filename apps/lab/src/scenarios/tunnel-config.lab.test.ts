@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { curl } from '../harness/clients.ts';
-import { createMesh, type Mesh, type MeshAgent } from '../harness/mesh.ts';
+import { createMesh, type Mesh, type MeshAgent, TWO_NATS_TWO_SERVERS } from '../harness/mesh.ts';
 import { ECHO, HELLO, labServices } from '../harness/services.ts';
 import { startSteady } from '../harness/steady.ts';
 
@@ -16,15 +16,7 @@ describe('a mesh whose configuration changes while it works', () => {
   const hello = async () => (await curl(a.machine, `http://${HELLO}/`)).body;
 
   beforeAll(async () => {
-    mesh = await createMesh({
-      hosts: {
-        a: { lan: 'home' },
-        b: { lan: 'office' },
-        'server-0': { lan: 'internet' },
-        'server-1': { lan: 'internet' },
-      },
-      routers: { 'nat-a': { lan: 'home' }, 'nat-b': { lan: 'office' } },
-    });
+    mesh = await createMesh(TWO_NATS_TWO_SERVERS);
     first = await mesh.server('server-0', { secret: OLD });
     await mesh.server('server-1', { secret: `${OLD}\n${NEW}` });
     await mesh.backend('b');

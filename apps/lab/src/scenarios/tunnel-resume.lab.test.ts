@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createMesh, type Mesh, type MeshAgent } from '../harness/mesh.ts';
+import { createMesh, type Mesh, type MeshAgent, TWO_NATS_TWO_SERVERS } from '../harness/mesh.ts';
 import { ECHO, labServices } from '../harness/services.ts';
 import { startSteady } from '../harness/steady.ts';
 
@@ -13,15 +13,7 @@ describe('connections through a tunnel', () => {
   let a: MeshAgent;
   const servers = new Map<string, Awaited<ReturnType<Mesh['server']>>>();
   const start = async (holePunch: 'auto' | 'off') => {
-    mesh = await createMesh({
-      hosts: {
-        a: { lan: 'home' },
-        b: { lan: 'office' },
-        'server-0': { lan: 'internet' },
-        'server-1': { lan: 'internet' },
-      },
-      routers: { 'nat-a': { lan: 'home' }, 'nat-b': { lan: 'office' } },
-    });
+    mesh = await createMesh(TWO_NATS_TWO_SERVERS);
     for (const name of ['server-0', 'server-1']) servers.set(name, await mesh.server(name));
     await mesh.backend('b');
     const relays = ['server-0', 'server-1'].map((name) => mesh.host(name).address());
