@@ -1,27 +1,8 @@
-import { randomUUID } from 'node:crypto';
 import { afterEach, expect, test } from 'vitest';
-import { createNodeIdentity, deriveMeshSecrets } from '../identity/index.ts';
-import type { ControlPlaneOptions, ManagedControlPlane } from './control-options.ts';
-import { createControlPlane } from './control-plane.ts';
+import { addressOf, createTestPlanes, relayOf } from './test-planes.ts';
 
-const secrets = deriveMeshSecrets([randomUUID()]);
-const stacks = [new AsyncDisposableStack()];
-
-afterEach(async () => {
-  await stacks.pop()?.disposeAsync();
-  stacks.push(new AsyncDisposableStack());
-});
-
-async function plane(options: Partial<ControlPlaneOptions> & { nodeName: string }): Promise<ManagedControlPlane> {
-  const identity = await createNodeIdentity();
-  const listen = [{ host: '127.0.0.1', port: 0 }];
-  const created = await createControlPlane({ identity, secrets, listen, mdns: false, dht: true, ...options });
-  stacks.at(-1)?.use(created);
-  return created;
-}
-
-const addressOf = (control: ManagedControlPlane) => `127.0.0.1:${control.listenAddresses[0]?.port}`;
-const relayOf = (control: ManagedControlPlane) => [{ addresses: [addressOf(control)] }];
+const { plane, end } = createTestPlanes({ dht: true });
+afterEach(end);
 
 test('finds by the DHT who is at a relay that the own one has no records of', async () => {
   const first = await plane({ nodeName: 'relay-1', serveRelay: true });

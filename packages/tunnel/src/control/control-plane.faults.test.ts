@@ -14,6 +14,7 @@ import type { NodeRecord, RelayState, SocketAddress } from '../types.ts';
 import type { ControlPlaneOptions, ManagedControlPlane } from './control-options.ts';
 import { createControlPlane } from './control-plane.ts';
 import { signRecord } from './records/codec.ts';
+import { connected, relayOf, relaysWhen } from './test-planes.ts';
 import { writePreamble } from './transport/preamble.ts';
 
 const text = randomUUID();
@@ -38,24 +39,6 @@ async function plane(options: Options): Promise<ManagedControlPlane> {
 }
 
 const addressOf = (control: ManagedControlPlane) => control.listenAddresses[0] as SocketAddress;
-const relayOf = (...controls: ManagedControlPlane[]) =>
-  controls.map((control) => ({ nodeName: control.nodeName, addresses: [`127.0.0.1:${addressOf(control).port}`] }));
-
-function relaysWhen(
-  control: ManagedControlPlane,
-  wanted: (relays: readonly RelayState[]) => boolean,
-): Promise<readonly RelayState[]> {
-  return new Promise((resolve) => {
-    const look = () => {
-      if (!wanted(control.relays())) return;
-      unhook();
-      resolve(control.relays());
-    };
-    const unhook = control.onRelays(look);
-    look();
-  });
-}
-const connected = (relays: readonly RelayState[]) => relays.every((relay) => relay.state === 'connected');
 const failed = (relays: readonly RelayState[]) => relays.every((relay) => relay.state === 'failed');
 const soon = () => AbortSignal.timeout(3_000);
 

@@ -1,53 +1,13 @@
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
-import { createNodeIdentity, deriveMeshSecrets } from '../identity/index.ts';
-import type { NodeRecord, RelayState, SocketAddress } from '../types.ts';
-import type { ControlPlaneOptions, ManagedControlPlane } from './control-options.ts';
-import { createControlPlane } from './control-plane.ts';
+import { createNodeIdentity } from '../identity/index.ts';
+import type { NodeRecord, SocketAddress } from '../types.ts';
+import { connected, createTestPlanes, relayOf, relaysWhen } from './test-planes.ts';
 
-const secrets = deriveMeshSecrets([randomUUID()]);
-const stacks = [new AsyncDisposableStack()];
-
-afterEach(async () => {
-  await stacks.pop()?.disposeAsync();
-  stacks.push(new AsyncDisposableStack());
-});
-
-async function plane(options: Partial<ControlPlaneOptions> & { nodeName: string }): Promise<ManagedControlPlane> {
-  const created = await createControlPlane({
-    identity: await createNodeIdentity(),
-    secrets,
-    listen: [{ host: '127.0.0.1', port: 0 }],
-    mdns: false,
-    ...options,
-  });
-  stacks.at(-1)?.use(created);
-  return created;
-}
-
-function addressOf(control: ManagedControlPlane): string {
-  const address = control.listenAddresses[0] as { host: string; port: number };
-  return `${address.host}:${address.port}`;
-}
-
-const relayOf = (control: ManagedControlPlane) => [{ nodeName: control.nodeName, addresses: [addressOf(control)] }];
-
-/** Resolves when the relays of a plane are as wanted. */
-function relaysWhen(control: ManagedControlPlane, wanted: (relays: readonly RelayState[]) => boolean): Promise<void> {
-  return new Promise((resolve) => {
-    const look = () => {
-      if (!wanted(control.relays())) return;
-      unhook();
-      resolve();
-    };
-    const unhook = control.onRelays(look);
-    look();
-  });
-}
-
-const connected = (relays: readonly RelayState[]) => relays.every((relay) => relay.state === 'connected');
+const { plane, end } = createTestPlanes();
+afterEach(end);
 
 test('an agent connects to a relay that it knows by address only, and another agent resolves it by name', async () => {
   const relay = await plane({ nodeName: 'relay', serveRelay: true });
