@@ -44,4 +44,8 @@ export const LINUX_DEFAULTS = {
   tunMtu: 1_400,
   /** Packets of up to 64 KiB that wait in the kernel. The kernel's default of 500 means seconds on a slow link. */
   tunQueueLength: 128,
+  /** Bytes read from a TUN device in one turn of the event loop: what one write of a fast tunnel takes. 1 MB made it drop packets. */
+  tunTurnBytes: 196_608,
+  /** Packets read in one turn: small ones cost their time as well. */
+  tunTurnPackets: 32,
 } as const;

@@ -4,7 +4,7 @@ import { type Logger, type Metrics, messageOf, noMetrics, silentLogger } from '@
 import { LinuxError } from '../errors.ts';
 import { createRunner, mustRun, type Runner } from '../exec.ts';
 import { LINUX_DEFAULTS } from '../options.ts';
-import { loadIoctl } from './ioctl.ts';
+import { type DeviceCalls, loadDeviceCalls } from './device-calls.ts';
 
 /**
  * Bytes in front of every packet, struct virtio_net_hdr (linux/virtio_net.h), little endian:
@@ -73,17 +73,17 @@ const OFFLOADS = [
  */
 export async function openTun(options: TunOptions): Promise<TunDevice> {
   if (!/^[\w.-]{1,15}$/.test(options.name)) throw new LinuxError('plan', `${options.name} is not a device name`);
-  const ioctl = await loadIoctl();
+  const calls = await loadDeviceCalls();
   const fd = openCharacterDevice();
   let offload: TunDevice['offload'] = 'none';
   try {
     const request = Buffer.alloc(40); // struct ifreq: name[16], flags u16
     request.write(options.name, 0, 'ascii');
     request.writeUInt16LE(IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, 16);
-    ioctl.withBuffer(fd, TUNSETIFF, request);
+    calls.withBuffer(fd, TUNSETIFF, request);
     for (const { flags, name } of OFFLOADS) {
       try {
-        ioctl.withNumber(fd, TUNSETOFFLOAD, flags);
+        calls.withNumber(fd, TUNSETOFFLOAD, flags);
         offload = name;
         break;
       } catch (error) {
@@ -95,7 +95,7 @@ export async function openTun(options: TunOptions): Promise<TunDevice> {
     const up = ['link', 'set', 'dev', options.name, 'up', 'mtu', mtu, 'txqueuelen', queue];
     const runner = options.runner ?? createRunner();
     await mustRun(runner, 'ip', up);
-    return new Tun({ ...options, runner }, fd, offload);
+    return new Tun({ ...options, runner }, fd, offload, calls);
   } catch (error) {
     closeSync(fd);
     throw error;
@@ -131,13 +131,21 @@ class Tun implements TunDevice {
   readonly offload: TunDevice['offload'];
   readonly closed: Promise<Error | undefined>;
   readonly #fd: number;
+  readonly #calls: DeviceCalls;
   readonly #runner: Runner;
   readonly #socket: Socket;
   readonly #dropped;
   #onFrame: ((frame: Uint8Array) => void) | undefined;
   #open = true;
+  #isReading = false;
 
-  constructor(options: TunOptions & { readonly runner: Runner }, fd: number, offload: TunDevice['offload']) {
+  constructor(
+    options: TunOptions & { readonly runner: Runner },
+    fd: number,
+    offload: TunDevice['offload'],
+    calls: DeviceCalls,
+  ) {
+    this.#calls = calls;
     this.#runner = options.runner;
     const { log = silentLogger, metrics = noMetrics } = options;
     this.name = options.name;
@@ -155,6 +163,7 @@ class Tun implements TunDevice {
       buffer: Buffer.allocUnsafeSlow(TUN_MAX_FRAME_BYTES),
       callback: (bytes: number, buffer: Uint8Array) => {
         this.#onFrame?.(buffer.subarray(0, bytes));
+        this.#drain(buffer, bytes);
         return true;
       },
     };
@@ -175,15 +184,34 @@ class Tun implements TunDevice {
 
   start(onFrame: (frame: Uint8Array) => void): void {
     this.#onFrame = onFrame;
-    this.#socket.resume();
+    this.resume();
   }
 
   pause(): void {
+    this.#isReading = false;
     this.#socket.pause();
   }
 
   resume(): void {
+    this.#isReading = true;
     this.#socket.resume();
+  }
+
+  /**
+   * Reads what else waits in the kernel: the event loop gives one packet per turn, and a turn costs as much as a packet. Not without
+   * end: what we read, we have to send or drop, while the kernel can let a sender wait.
+   */
+  #drain(buffer: Uint8Array, first: number): void {
+    const { tunTurnBytes, tunTurnPackets } = LINUX_DEFAULTS;
+    let total = first;
+    for (let packets = 1; packets < tunTurnPackets && total < tunTurnBytes; packets++) {
+      // Whoever got the last packet may have paused or closed the device.
+      if (!this.#open || !this.#isReading) return;
+      const bytes = this.#calls.read(this.#fd, buffer);
+      if (bytes <= 0) return;
+      total += bytes;
+      this.#onFrame?.(buffer.subarray(0, bytes));
+    }
   }
 
   write(frame: Uint8Array): boolean {
@@ -203,6 +231,8 @@ class Tun implements TunDevice {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // The descriptor goes at once, 'close' comes later: its number may be somebody else's by then.
+    this.#open = false;
     this.#socket.destroy();
     await this.closed;
   }
