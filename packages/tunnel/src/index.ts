@@ -24,7 +24,7 @@ export type { NatKind } from './punch/nat-kind.ts';
 export { type PunchOptions, punchDefaults } from './punch/punch-options.ts';
 export type { NatStatus, Reachability } from './reach/nat-watch.ts';
 export { type ReachOptions, reachDefaults } from './reach/options.ts';
-export type { RelayStatus } from './relay/service.ts';
+export type { RelayStatus } from './relay/circuit-book.ts';
 export { createRelayServer, type RelayServer, type RelayServerOptions } from './relay-server.ts';
 export { readMeshSecrets, readSecretFile } from './secret-file.ts';
 export { createTunnel } from './tunnel.ts';

@@ -1,10 +1,13 @@
 /** What a relay grants. Every limit is effective as configured; there is none per IP address, as many agents share a NAT. */
 export interface RelayLimits {
-  /** Nodes that are connected here to be reached; one more is refused with this limit's name. */
+  /** Nodes that are connected here to be reached, standard libp2p clients included; one more is refused. */
   readonly maxReservations: number;
-  /** Circuits announced or open at one time. Each costs two sockets and up to 512 KiB while congested. */
+  /**
+   * Circuits announced or open at one time, spliced ones and libp2p's together. A spliced one costs two sockets and up to
+   * 512 KiB while congested, one of libp2p's two streams and up to 4 MiB.
+   */
   readonly maxCircuits: number;
-  /** Circuits of one peer, as caller and as callee together. */
+  /** The same of one peer, as caller and as callee together. */
   readonly maxCircuitsPerPeer: number;
   /** Bytes per second that one peer may send through the relay, all circuits together; 0 = unlimited. */
   readonly maxBytesPerSecondPerPeer: number;
@@ -94,6 +97,8 @@ export interface ControlTunables {
   readonly silenceTimeoutMs: number;
   /** Connections that libp2p keeps; a relay with every agent of a mesh needs one each. */
   readonly maxConnections: number;
+  /** Streams in either direction of one control connection; each protocol has a lower limit of its own. */
+  readonly maxStreamsPerConnection: number;
   /** Largest RPC body in bytes. */
   readonly maxRpcBytes: number;
   /** RPCs of one peer served at the same time; more are refused. */
@@ -158,6 +163,7 @@ export const controlDefaults: ControlTunables = {
   pingTimeoutMs: 5_000,
   silenceTimeoutMs: 20_000,
   maxConnections: 10_000,
+  maxStreamsPerConnection: 16_384, // two per circuit of a relay that grants one peer as many as all others
   maxRpcBytes: 64 * 1024,
   maxRpcsPerPeer: 64,
   maxRpcsToPeer: 48,

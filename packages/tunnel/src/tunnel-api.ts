@@ -7,7 +7,7 @@ import type { PunchOptions } from './punch/punch-options.ts';
 import type { DialQuietly } from './punch/quiet-open.ts';
 import type { NatStatus } from './reach/nat-watch.ts';
 import type { ReachOptions } from './reach/options.ts';
-import type { RelayStatus } from './relay/service.ts';
+import type { RelayStatus } from './relay/circuit-book.ts';
 import type { SessionOptions } from './session/index.ts';
 import type { InboundHandler, PathKind, PeerStatus, RelayState, SocketAddress } from './types.ts';
 

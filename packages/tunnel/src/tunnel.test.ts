@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { type ByteStream, MeshError, silentLogger } from '@edgemesh/core';
 import { createDatagramPair, createStreamPair } from '@edgemesh/testkit/conformance';
 import { afterEach, describe, expect, it } from 'vitest';
+import { createControlPlane } from './control/index.ts';
+import { createNodeIdentity, deriveMeshSecrets } from './identity/index.ts';
 import { createRelayServer } from './relay-server.ts';
 import { createTunnel } from './tunnel.ts';
 import type { Tunnel, TunnelOptions } from './tunnel-api.ts';
@@ -54,6 +56,13 @@ async function scope() {
     folder,
     relay: async (more: Partial<TunnelOptions> = {}) =>
       stack.use(await createRelayServer({ ...common('relay'), ...more }, { log: silentLogger })),
+    /** A relay of circuit-relay-v2 and nothing else. */
+    plainRelay: async (): Promise<SocketAddress> => {
+      const { control, nodeName } = common('relay', { serveRelay: true });
+      const [identity, secrets] = [await createNodeIdentity(), deriveMeshSecrets([SECRET])];
+      const relay = stack.use(await createControlPlane({ ...control, nodeName, identity, secrets }));
+      return relay.listenAddresses[0] as SocketAddress;
+    },
     /** An agent that only relays can reach: it says no address of its own. */
     hidden: async (name: string, relay: SocketAddress, inbound: InboundHandler, more: Partial<TunnelOptions> = {}) =>
       stack.use(
@@ -112,10 +121,9 @@ describe('a tunnel', () => {
     await expect.poll(() => relay.relayStatus()?.circuits, { timeout: 5_000 }).toBe(0);
   });
 
-  it('takes a libp2p circuit where the relay refuses to splice', async () => {
+  it('takes a libp2p circuit where the relay cannot splice', async () => {
     const mesh = await scope();
-    const relay = await mesh.relay({ relay: { maxCircuits: 0 } });
-    const [address] = relay.listenAddresses as [SocketAddress];
+    const address = await mesh.plainRelay();
     const a = await mesh.hidden('a', address, echo(), { holePunch: false });
     const b = await mesh.hidden('b', address, echo(), { holePunch: false });
     const text = 'x'.repeat(500_000);
@@ -123,7 +131,17 @@ describe('a tunnel', () => {
     expect(a.peers()).toMatchObject([{ node: 'b', path: 'circuit', state: 'active' }]);
     expect(b.peers()).toMatchObject([{ node: 'a', path: 'circuit', state: 'active' }]);
     await quiet(a);
-    expect(relay.relayStatus()).toMatchObject({ circuits: 0, pending: 0, bytesRelayed: 0 });
+  });
+
+  it('has no circuit of any kind where the relay grants none', async () => {
+    const mesh = await scope();
+    const relay = await mesh.relay({ relay: { maxCircuits: 0 } });
+    const [address] = relay.listenAddresses as [SocketAddress];
+    const a = await mesh.hidden('a', address, echo(), { holePunch: false });
+    await mesh.hidden('b', address, echo(), { holePunch: false });
+    const stream = a.dial({ nodeName: 'b', address: '10.0.0.1', port: 80 }, { timeoutMs: 2_000 });
+    await expect(exchange(stream, 'hello')).rejects.toThrow(MeshError);
+    expect(relay.relayStatus()).toMatchObject({ circuits: 0, libp2pCircuits: 0, pending: 0, bytesRelayed: 0 });
   });
 
   it('is told by a full relay that it is full, and gets in when there is room', async () => {

@@ -10,10 +10,10 @@ import {
   systemClock,
   type Timer,
 } from '@edgemesh/core';
-import { createControlPlane, type ManagedControlPlane } from './control/index.ts';
+import { type CircuitLimits, createControlPlane, type ManagedControlPlane } from './control/index.ts';
 import { TunnelError } from './errors.ts';
 import { deriveMeshSecrets, loadNodeIdentity, type MeshSecrets, type NodeIdentity } from './identity/index.ts';
-import { type PathOptions, pathDefaults, relayDefaults } from './options.ts';
+import { type PathOptions, pathDefaults, type RelayLimits, relayDefaults } from './options.ts';
 import { assemblePaths, type Paths } from './paths/assembly.ts';
 import { createDeferredDatagrams, createDeferredStream } from './paths/deferred-stream.ts';
 import type { PathTransition } from './paths/machine.ts';
@@ -22,7 +22,7 @@ import type { ChannelTarget } from './paths/waiting-line.ts';
 import type { PortMappingStatus } from './port-mapping/index.ts';
 import type { NatStatus } from './reach/nat-watch.ts';
 import { createReach, type Reach } from './reach/reach.ts';
-import type { RelayStatus } from './relay/service.ts';
+import { CircuitBook, type RelayStatus } from './relay/circuit-book.ts';
 import { createSessionTable, type SessionTable } from './session/index.ts';
 import type { Tunnel, TunnelDeps, TunnelOptions } from './tunnel-api.ts';
 import type { Carrier, PathKind, PeerStatus, RelayState, SocketAddress } from './types.ts';
@@ -37,9 +37,12 @@ export async function createTunnel(options: TunnelOptions, deps: TunnelDeps): Pr
   const identity = await loadNodeIdentity(`${options.stateDir}/node.key`);
   const secrets = deriveMeshSecrets(options.secrets);
   const { log = silentLogger, metrics = noMetrics, clock = systemClock } = deps;
+  const limits = { ...relayDefaults, ...options.relay };
+  const book = options.control.serveRelay ? new CircuitBook(limits, { metrics, clock }) : undefined;
   const control = await createControlPlane({
     ...options.control,
-    maxReservations: options.relay?.maxReservations ?? relayDefaults.maxReservations,
+    maxReservations: limits.maxReservations,
+    ...(book && { circuits: circuitLimits(book, limits) }),
     capabilities: [...(options.control.capabilities ?? []), ...(options.holePunch === false ? [] : ['punch'])],
     identity,
     secrets,
@@ -49,7 +52,11 @@ export async function createTunnel(options: TunnelOptions, deps: TunnelDeps): Pr
     metrics,
     clock,
   });
-  return new MeshTunnel(options, { ...deps, log, metrics, clock }, { identity, secrets, control });
+  return new MeshTunnel(options, { ...deps, log, metrics, clock }, { identity, secrets, control, book });
+}
+
+function circuitLimits(book: CircuitBook, { circuitIdleMs }: RelayLimits): CircuitLimits {
+  return { open: (caller, callee) => book.open('libp2p', caller, callee), idleMs: circuitIdleMs };
 }
 
 type FilledDeps = TunnelDeps & Required<Pick<TunnelDeps, 'log' | 'metrics' | 'clock'>>;
@@ -58,6 +65,7 @@ interface Parts {
   readonly identity: NodeIdentity;
   readonly secrets: MeshSecrets;
   readonly control: ManagedControlPlane;
+  readonly book: CircuitBook | undefined;
 }
 
 class MeshTunnel implements Tunnel {

@@ -8,8 +8,12 @@ export const relayLimitsSection = section(
   'What this process relays for others. A refusal names the limit that was hit.',
   {
     maxReservations: integer(4096, [0, 1_000_000], 'Nodes that may wait here to be reached.'),
-    maxCircuits: integer(4096, [0, 1_000_000], 'Relayed connections at once; each takes two open files.'),
-    maxCircuitsPerPeer: integer(256, [0, 1_000_000], 'Relayed connections of one node at once.'),
+    maxCircuits: integer(8000, [0, 1_000_000], 'Circuits at once, of whatever kind; most take two open files.'),
+    maxCircuitsPerPeer: integer(
+      1024,
+      [0, 1_000_000],
+      'Circuits of one node at once: one per peer for data, another for signals.',
+    ),
     bandwidthPerPeer: integer(
       0,
       [0, 1_000_000_000_000],

@@ -6,6 +6,7 @@ import type { NodeIdentity } from '../identity/node-key.ts';
 import type { ControlTunables } from '../options.ts';
 import type { ControlPlane, NodeRecord, SocketAddress } from '../types.ts';
 import type { WatchNetwork } from './network-watch.ts';
+import type { HopPlace } from './relays/hop-limits.ts';
 import type { PinConflict } from './state/pins.ts';
 
 /** A relay as the configuration names it. */
@@ -17,6 +18,14 @@ export interface RelayEntry {
 
 /** The parts of the mesh keys that the control plane uses. */
 export type ControlKeys = Pick<MeshKeys, 'pnetKey' | 'lanTag'>;
+
+/** What a relay allows to circuits of circuit-relay-v2. */
+export interface CircuitLimits {
+  /** A place for a circuit between two peers, or the name of the limit that is in the way. */
+  open(caller: string, callee: string): HopPlace | string;
+  /** A circuit without a byte for this long is cut, in milliseconds. */
+  readonly idleMs: number;
+}
 
 export interface ControlPlaneOptions {
   readonly identity: Pick<NodeIdentity, 'peerId' | 'privateKey'>;
@@ -38,8 +47,10 @@ export interface ControlPlaneOptions {
   readonly stateDir?: string | undefined;
   /** Keep records and circuits for others. Default false. */
   readonly serveRelay?: boolean;
-  /** Nodes that a relay takes in at one time; default: as many as `tunables.maxConnections`. */
+  /** Nodes that a relay takes in at one time, standard libp2p clients included; default: `tunables.maxConnections`. */
   readonly maxReservations?: number;
+  /** Limits of the circuits that a relay carries by circuit-relay-v2; default none. */
+  readonly circuits?: CircuitLimits;
   /** Takes part in the mesh's DHT: relays as servers, agents as clients. Default false (memory; see docs/control-plane.md). */
   readonly dht?: boolean;
   /** Lets relays check by dialling back which of our addresses are reachable. Default false. */

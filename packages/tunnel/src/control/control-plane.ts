@@ -1,9 +1,10 @@
 import { join } from 'node:path';
-import { ipVersion, noMetrics, silentLogger, systemClock } from '@edgemesh/core';
+import { type Clock, ipVersion, noMetrics, silentLogger, systemClock } from '@edgemesh/core';
 import { TunnelError } from '../errors.ts';
-import { controlDefaults } from '../options.ts';
-import type { ControlPlaneOptions, ManagedControlPlane } from './control-options.ts';
-import { createHost } from './host.ts';
+import { controlDefaults, relayDefaults } from '../options.ts';
+import type { CircuitLimits, ControlPlaneOptions, ManagedControlPlane } from './control-options.ts';
+import { createHost, type HostOptions } from './host.ts';
+import { Members } from './members.ts';
 import { createControlMetrics } from './metrics.ts';
 import { Plane } from './plane.ts';
 import { isNodeName } from './records/codec.ts';
@@ -53,6 +54,8 @@ async function assemble(options: ControlPlaneOptions, stack: AsyncDisposableStac
   const port = stack.use(await createSharedPort(options.listen, { limits: tunables.port, log, clock, metrics }));
   const localPort = await chooseLocalPort(options.outboundPort ?? 'auto');
   const { connectTimeoutMs, silenceTimeoutMs } = tunables;
+  const most = options.maxReservations ?? tunables.maxConnections;
+  const members = new Members(options.serveRelay ? most : Number.POSITIVE_INFINITY);
   const line = new HandshakeLine(tunables.maxInboundHandshakes);
   let plane: Plane | undefined;
   const host = await createHost({
@@ -61,8 +64,7 @@ async function assemble(options: ControlPlaneOptions, stack: AsyncDisposableStac
     transport: { port, localPort, connectTimeoutMs, silenceTimeoutMs, line, log, metrics },
     listen: port.addresses,
     announce: () => plane?.announced() ?? [],
-    serveRelay: options.serveRelay ?? false,
-    maxReservations: options.maxReservations ?? tunables.maxConnections,
+    relay: options.serveRelay ? relayGrants(members, clock, options.circuits) : undefined,
     dht: options.dht ?? false,
     autonat: options.autonat ?? false,
     tunables,
@@ -72,10 +74,25 @@ async function assemble(options: ControlPlaneOptions, stack: AsyncDisposableStac
   stack.defer(() => closing.abort());
   const { signal } = closing;
   const rpc = await Rpc.create({ node: host.node, tunables, log, metrics, signal });
-  const parts = { clock, random, log, metrics, tunables, pins, store, port, host, rpc, localPort, signal, stack };
+  const shared = { clock, random, log, metrics, tunables, signal, stack };
+  const parts = { ...shared, pins, store, port, host, rpc, localPort, members };
   plane = new Plane(options, parts);
   await plane.start();
   return plane;
+}
+
+/** A relay of its own, without a tunnel around it, has no limits for circuits. */
+const UNLIMITED: CircuitLimits = {
+  open: () => ({ start: () => undefined, end: () => undefined }),
+  idleMs: relayDefaults.circuitIdleMs,
+};
+
+function relayGrants(members: Members, clock: Clock, circuits = UNLIMITED): HostOptions['relay'] {
+  const grants = {
+    reserve: (peerId: string) => members.host(peerId),
+    open: (caller: string, callee: string) => circuits.open(caller, callee),
+  };
+  return { grants, idleMs: circuits.idleMs, clock };
 }
 
 async function chooseLocalPort(wanted: number | 'auto'): Promise<number | undefined> {

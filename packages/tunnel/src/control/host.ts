@@ -1,6 +1,7 @@
 import { noise } from '@chainsafe/libp2p-noise';
 import { yamux } from '@chainsafe/libp2p-yamux';
-import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2';
+import type { Clock } from '@edgemesh/core';
+import { circuitRelayTransport } from '@libp2p/circuit-relay-v2';
 import { identify } from '@libp2p/identify';
 import type {
   AbortOptions,
@@ -20,6 +21,7 @@ import { createLibp2p, type ServiceFactoryMap } from 'libp2p';
 import type { ControlTunables } from '../options.ts';
 import type { SocketAddress } from '../types.ts';
 import { recordRules } from './records/dht-records.ts';
+import { type HopGrants, limitedRelayServer } from './relays/hop-limits.ts';
 import { fromMultiaddr, toMultiaddr } from './transport/multiaddrs.ts';
 import { type PskKeys, pskProtector } from './transport/psk-protector.ts';
 import { type SharedTcpDialOptions, type SharedTcpOptions, sharedTcp } from './transport/tcp.ts';
@@ -31,8 +33,8 @@ export interface HostOptions {
   readonly listen: readonly SocketAddress[];
   /** Where members reach this node, as it is now. */
   readonly announce: () => readonly SocketAddress[];
-  readonly serveRelay: boolean;
-  readonly maxReservations: number;
+  /** What is granted to others by circuit-relay-v2; undefined where this node is no relay. */
+  readonly relay: { readonly grants: HopGrants; readonly idleMs: number; readonly clock: Clock } | undefined;
   readonly dht: boolean;
   readonly autonat: boolean;
   readonly tunables: ControlTunables;
@@ -103,9 +105,9 @@ export async function createHost(options: HostOptions): Promise<Host> {
         ...options.announce().map(toMultiaddr),
       ],
     },
-    transports: [sharedTcp(options.transport), circuitRelayTransport({ reservationConcurrency: 4 })],
+    transports: [sharedTcp(options.transport), circuitRelayTransport(circuitOptions(tunables))],
     connectionEncrypters: [noise()],
-    streamMuxers: [yamux({ enableKeepAlive: false, streamOptions: YAMUX_STREAMS })],
+    streamMuxers: [yamux(muxerOptions(tunables))],
     connectionProtector: pskProtector(options.psk),
     // our own dials go past libp2p's queue; what is left would be its attempts to win back lost relays beside ours
     connectionGater: { denyDialPeer: () => !options.dht && !options.autonat },
@@ -123,7 +125,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
       // greetings say more than it does; only these two learn from it who speaks their protocol
       identify: identify({ runOnConnectionOpen: options.dht || options.autonat, maxInboundStreams: 8 }),
       ping: ping(),
-      ...(options.serveRelay ? { circuitRelay: circuitRelayServer(relayServerLimits(options)) } : {}),
+      ...(options.relay ? { circuitRelay: limitedRelayServer(hopOptions(tunables), options.relay) } : {}),
       ...(await optionalServices(options)),
       doors: (components: Components) => {
         transports = components.transportManager;
@@ -158,13 +160,13 @@ function listLinearly(manager: ConnectionManager): void {
 }
 
 /** Loaded only where they are wanted, to spare the memory of small nodes. */
-async function optionalServices({ autonat, dht, serveRelay, tunables }: HostOptions): Promise<ServiceFactoryMap> {
+async function optionalServices({ autonat, dht, relay, tunables }: HostOptions): Promise<ServiceFactoryMap> {
   const services: Record<string, (components: never) => unknown> = {};
   if (autonat) services.autonat = (await import('@libp2p/autonat')).autoNAT({ protocolPrefix: 'edgemesh' });
   if (dht) {
     const { kadDHT } = await import('@libp2p/kad-dht');
     const rules = recordRules(tunables.maxRecordBytes);
-    const clientMode = !serveRelay;
+    const clientMode = relay === undefined;
     services.dht = kadDHT({ protocol: DHT_PROTOCOL, clientMode, ...rules, ...DHT_TIMES, peerInfoMapper: asItIs });
   }
   return services as ServiceFactoryMap;
@@ -175,14 +177,22 @@ function asItIs(peer: PeerInfo): PeerInfo {
   return peer;
 }
 
-/** libp2p's defaults (15 reservations, 128 KiB, 2 minutes) suit a public network, not relays of one's own. */
-function relayServerLimits({ tunables, maxReservations }: HostOptions) {
+function muxerOptions({ maxStreamsPerConnection: most }: ControlTunables) {
+  return { enableKeepAlive: false, maxInboundStreams: most, maxOutboundStreams: most, streamOptions: YAMUX_STREAMS };
+}
+
+function circuitOptions({ maxStreamsPerConnection: most }: ControlTunables) {
+  return { reservationConcurrency: 4, maxInboundStopStreams: most };
+}
+
+/** libp2p's limits (15 reservations, 128 KiB, 2 minutes, 300 streams) suit a public network; ours are in the grants. */
+function hopOptions({ handshakeTimeoutMs, maxStreamsPerConnection: most }: ControlTunables) {
   return {
-    hopTimeout: tunables.handshakeTimeoutMs,
-    maxInboundHopStreams: 1_024,
-    maxOutboundHopStreams: 1_024,
-    maxOutboundStopStreams: 1_024,
-    reservations: { maxReservations, applyDefaultLimit: false },
+    hopTimeout: handshakeTimeoutMs,
+    maxInboundHopStreams: most,
+    maxOutboundHopStreams: most,
+    maxOutboundStopStreams: most,
+    reservations: { maxReservations: Number.POSITIVE_INFINITY, applyDefaultLimit: false },
   };
 }
 

@@ -1,4 +1,10 @@
-export type { ControlKeys, ControlPlaneOptions, ManagedControlPlane, RelayEntry } from './control-options.ts';
+export type {
+  CircuitLimits,
+  ControlKeys,
+  ControlPlaneOptions,
+  ManagedControlPlane,
+  RelayEntry,
+} from './control-options.ts';
 export { createControlPlane } from './control-plane.ts';
 export type { NetworkEvents, WatchNetwork } from './network-watch.ts';
 export { isLoopbackHost, isPrivateHost } from './own-addresses.ts';

@@ -11,6 +11,7 @@ import { createMdns, type Mdns } from './lan/mdns.ts';
 import { mdnsInterfaces } from './lan/mdns-interfaces.ts';
 import { Neighbourhood } from './lan/neighbourhood.ts';
 import { type Link, Links } from './links.ts';
+import type { Members } from './members.ts';
 import type { Hello } from './messages.ts';
 import type { ControlMetrics } from './metrics.ts';
 import { NetworkWatch } from './network-watch.ts';
@@ -45,6 +46,7 @@ export interface PlaneParts {
   readonly host: Host;
   readonly rpc: Rpc;
   readonly localPort: number | undefined;
+  readonly members: Members;
   /** Aborted first when the plane is disposed. */
   readonly signal: AbortSignal;
   /** Everything that must be disposed, in reverse order. */
@@ -69,11 +71,9 @@ export class Plane implements ManagedControlPlane {
   readonly #network: NetworkWatch;
   #dialer: PeerDialer | undefined;
   #mdns: Mdns | undefined;
-  /** Peers that have greeted us or that we have greeted, while connected. */
-  readonly #greeted = new Set<string>();
 
   constructor(options: ControlPlaneOptions, parts: PlaneParts) {
-    const { store, localPort } = parts;
+    const { store, localPort, members } = parts;
     const serveRelay = options.serveRelay ?? false;
     this.#options = options;
     this.#parts = parts;
@@ -89,7 +89,7 @@ export class Plane implements ManagedControlPlane {
     });
     const introductions = {
       own: (peerId: string) => this.#introduce(peerId),
-      admit: (peerId: string) => this.#admit(peerId),
+      admit: (peerId: string) => members.admit(peerId),
       meet: (peerId: string, hello: Hello) => this.#meet(peerId, hello),
     };
     this.#links = new Links({ ...parts, introductions, serveRelay });
@@ -101,8 +101,8 @@ export class Plane implements ManagedControlPlane {
       relays: () => this.#relays.links().map((link) => link.peerId),
       onRelays: (listener: () => void) => this.#relays.onChange(listener),
       relaysPending: () => this.#relays.pending(),
-      peers: () => [...this.#greeted],
-      hasGreeted: (peerId: string) => this.#greeted.has(peerId),
+      peers: () => members.greeted(),
+      hasGreeted: (peerId: string) => members.hasGreeted(peerId),
       askLan: () => this.#mdns?.query(),
       askDht: async (nodeName: string, signal: AbortSignal) => (await this.#dht?.findName(nodeName, signal)) ?? false,
     };
@@ -129,7 +129,7 @@ export class Plane implements ManagedControlPlane {
 
   /** Makes the first record, then starts everything that works in the background. */
   async start(): Promise<void> {
-    const { host, stack, log, clock, metrics, store } = this.#parts;
+    const { host, stack, log, clock, metrics, store, members } = this.#parts;
     this.#dialer = await PeerDialer.create({
       node: host.node,
       links: this.#links,
@@ -139,7 +139,7 @@ export class Plane implements ManagedControlPlane {
       log,
     });
     stack.use(this.#own);
-    metrics.observeSizes({ records: () => store.size, peers: () => this.#greeted.size });
+    metrics.observeSizes({ records: () => store.size, peers: () => members.size });
     await this.#own.update();
     this.#own.watch();
     this.#network.onChange(() => {
@@ -147,7 +147,7 @@ export class Plane implements ManagedControlPlane {
       detach('own record', log, this.#own.update());
       this.#relays.networkChanged();
     });
-    host.node.addEventListener('peer:disconnect', (event) => this.#greeted.delete(event.detail.toString()));
+    host.node.addEventListener('peer:disconnect', (event) => members.leave(event.detail.toString()));
     this.setRelays(this.#options.relays ?? []);
     this.#relays.onChange(() => detach('own record', log, this.#own.update()));
     for (const peer of this.#options.peers ?? []) {
@@ -188,19 +188,12 @@ export class Plane implements ManagedControlPlane {
     return { envelope: this.#own.current.envelope, sequenceOfPeer };
   }
 
-  #admit(peerId: string): void {
-    const { serveRelay, maxReservations } = this.#options;
-    if (!serveRelay || maxReservations === undefined || this.#greeted.has(peerId)) return;
-    if (this.#greeted.size < maxReservations) return;
-    throw new TunnelError('limit', `the relay is full: maxReservations (${maxReservations}) nodes are connected to it`);
-  }
-
   async #meet(peerId: string, hello: Hello): Promise<string> {
     await this.#directory.take(hello.record, peerId);
     const stored = this.#parts.store.ofPeer(peerId);
     if (stored === undefined) throw new TunnelError('identity', 'the greeting carries the record of another node');
     this.#own.noteSequence(hello.sequence);
-    if (this.#connections(peerId).length > 0) this.#greeted.add(peerId);
+    if (this.#connections(peerId).length > 0) this.#parts.members.greet(peerId);
     return stored.record.nodeName;
   }
 

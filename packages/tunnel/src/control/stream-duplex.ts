@@ -22,7 +22,8 @@ class StreamDuplex extends Duplex {
         if (stream.status === 'open' && this.readableLength >= this.readableHighWaterMark) stream.pause();
       });
     });
-    stream.addEventListener('remoteCloseWrite', () => this.#endOfInput());
+    // not 'remoteCloseWrite': while paused, that comes before the last bytes
+    stream.addEventListener('end', () => this.#endOfInput());
     stream.addEventListener('drain', () => {
       const resume = this.#onDrain;
       this.#onDrain = undefined;
@@ -31,7 +32,7 @@ class StreamDuplex extends Duplex {
     stream.addEventListener('close', (event) => {
       if (event.error !== undefined) this.destroy(event.error);
       // what is buffered is still to be read; the end of both sides destroys
-      else this.#endOfInput();
+      else if (stream.readableEnded) this.#endOfInput();
     });
   }
 
@@ -41,7 +42,7 @@ class StreamDuplex extends Duplex {
   }
 
   override _read(): void {
-    if (this.#stream.status === 'open') this.#stream.resume();
+    if (this.#stream.readStatus === 'paused') this.#stream.resume();
   }
 
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {

@@ -5,6 +5,7 @@ import { relayDefaults } from '../options.ts';
 import { punchDefaults } from '../punch/punch-options.ts';
 import { createPuncher, type Puncher } from '../punch/puncher.ts';
 import type { NatWatch } from '../reach/nat-watch.ts';
+import type { CircuitBook } from '../relay/circuit-book.ts';
 import { createRelayClient } from '../relay/client.ts';
 import { createRelayService, type RelayService } from '../relay/service.ts';
 import type { TunnelDeps, TunnelOptions } from '../tunnel-api.ts';
@@ -22,6 +23,8 @@ export interface PathsDeps {
   readonly attemptTimeoutMs: number;
   /** Told of what punches see; takes the tickets that relays bring when they dial back. */
   readonly nat: Pick<NatWatch, 'noteKind' | 'take'>;
+  /** Places for circuits; undefined where this node does not relay. */
+  readonly book: CircuitBook | undefined;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly clock: Clock;
@@ -43,11 +46,9 @@ export interface Paths extends Disposable {
 
 /** Wires the ways out (strategies) and the ways in (reception) to the control plane. */
 export function assemblePaths(options: TunnelOptions, deps: PathsDeps): Paths {
-  const { control, log, metrics, clock, attemptTimeoutMs } = deps;
+  const { control, log, clock, attemptTimeoutMs } = deps;
   const limits = { ...relayDefaults, ...options.relay };
-  const relayService = options.control.serveRelay
-    ? createRelayService({ control, limits, log, metrics, clock })
-    : undefined;
+  const relayService = deps.book && createRelayService({ control, book: deps.book, limits, log, clock });
   const reception = new Reception({
     ...deps,
     relayService,

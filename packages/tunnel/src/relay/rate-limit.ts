@@ -44,7 +44,10 @@ export function createRateLimiter(bytesPerSecond: number, clock: Clock): RateLim
   };
   const tick = () => {
     const now = clock.now();
-    for (const budget of budgets.values()) settle(budget, now - last);
+    for (const [peerId, budget] of budgets) {
+      settle(budget, now - last);
+      if (budget.flows.size === 0 && budget.tokens === burst) budgets.delete(peerId);
+    }
     last = now;
     ticking = budgets.size > 0;
     if (ticking) clock.after(TICK_MS, tick);
@@ -63,8 +66,10 @@ export function createRateLimiter(bytesPerSecond: number, clock: Clock): RateLim
     },
     detach(peerId, flow) {
       const budget = budgets.get(peerId);
-      budget?.flows.delete(flow);
-      if (budget?.flows.size === 0) budgets.delete(peerId);
+      if (budget === undefined) return;
+      // a debt outlives the flow that made it: else many short circuits would be free
+      budget.tokens -= flow.bytes() - (budget.flows.get(flow) ?? 0);
+      budget.flows.delete(flow);
     },
   };
 }

@@ -6,8 +6,9 @@ import { createFakeClock } from '@edgemesh/testkit';
 import { afterEach, describe, expect, it } from 'vitest';
 import { relayDefaults } from '../options.ts';
 import type { ControlRpc } from '../types.ts';
+import { CircuitBook } from './circuit-book.ts';
 import { decodeFields, encodeMessage, parseTicket, RELAY_CONNECT } from './messages.ts';
-import { createRelayService, type RelayService } from './service.ts';
+import { createRelayService } from './service.ts';
 import { TicketLedger } from './tickets.ts';
 
 const closers: (() => void)[] = [];
@@ -29,13 +30,9 @@ async function startRelay(limits: Partial<typeof relayDefaults> = {}) {
       return new Uint8Array();
     },
   };
-  const relay: RelayService = createRelayService({
-    control,
-    limits: { ...relayDefaults, ...limits },
-    log: silentLogger,
-    metrics: noMetrics,
-    clock: systemClock,
-  });
+  const all = { ...relayDefaults, ...limits };
+  const book = new CircuitBook(all, { metrics: noMetrics, clock: systemClock });
+  const relay = createRelayService({ control, book, limits: all, log: silentLogger, clock: systemClock });
   // The test's own stand-in for the shared port: the first 32 bytes are the ticket.
   const server: Server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.once('readable', () => {
@@ -92,7 +89,9 @@ describe('a relay', () => {
     expect(sha(await readAll(far))).toBe(sha(up));
     far.end(down); // after the other direction has ended
     expect(sha(await readAll(near))).toBe(sha(down));
-    await expect.poll(() => relay.status()).toEqual({ circuits: 0, pending: 0, bytesRelayed: up.length + down.length });
+    await expect
+      .poll(() => relay.status())
+      .toMatchObject({ circuits: 0, pending: 0, bytesRelayed: up.length + down.length });
   });
 
   it('ends the other socket when one is reset', async () => {
@@ -160,24 +159,68 @@ describe('a relay', () => {
   });
 });
 
-describe('the ticket ledger', () => {
-  it('counts a circuit against both peers until it is released, once', () => {
+describe('the book of circuits', () => {
+  const book = (limits: Partial<typeof relayDefaults>, clock = createFakeClock()) =>
+    new CircuitBook({ ...relayDefaults, ...limits }, { metrics: noMetrics, clock });
+  const flow = () => {
+    const state = { sent: 0, isHeld: false };
+    const hold = (on: boolean) => {
+      state.isHeld = on;
+    };
+    return { state, hold, bytes: () => state.sent };
+  };
+
+  it('counts circuits of either kind against both peers until they end, once', () => {
+    const limited = book({ maxCircuitsPerPeer: 1, maxCircuits: 2 });
+    const first = limited.open('libp2p', 'a', 'b');
+    if (typeof first === 'string') throw new Error(first);
+    expect(limited.open('spliced', 'c', 'b')).toBe('circuits-per-peer');
+    expect(typeof limited.open('spliced', 'c', 'd')).toBe('object');
+    expect(limited.open('libp2p', 'e', 'f')).toBe('circuits-total');
+    expect(limited.status()).toMatchObject({ circuits: 0, libp2pCircuits: 0, pending: 2 });
+    first.start([flow(), flow()]);
+    expect(limited.status()).toMatchObject({ libp2pCircuits: 1, pending: 1 });
+    first.end();
+    first.end();
+    expect(limited.status()).toMatchObject({ libp2pCircuits: 0, pending: 1 });
+    expect(typeof limited.open('spliced', 'c', 'b')).toBe('string'); // c has its one
+    expect(typeof limited.open('spliced', 'e', 'b')).toBe('object');
+  });
+
+  it('remembers what a peer owes when its circuit has ended', () => {
     const clock = createFakeClock();
-    const ledger = new TicketLedger({ ...relayDefaults, maxCircuitsPerPeer: 1 });
-    const announced = ledger.announce('a', 'b', clock.now());
-    if (typeof announced === 'string') throw new Error(announced);
-    expect(ledger.announce('c', 'b', clock.now())).toBe('circuits-per-peer');
-    ledger.release(announced.circuit);
-    ledger.release(announced.circuit);
+    const limited = book({ maxBytesPerSecondPerPeer: 1_000 }, clock);
+    const circuit = () => {
+      const place = limited.open('libp2p', 'a', 'b');
+      if (typeof place === 'string') throw new Error(place);
+      const sender = flow();
+      place.start([sender, flow()]);
+      return { place, sender };
+    };
+    const short = circuit();
+    short.sender.state.sent = 1_100; // a burst of 100, and a second's worth
+    short.place.end();
+    clock.advance(20);
+    const next = circuit();
+    expect(next.sender.state.isHeld).toBe(true);
+    clock.advance(1_000);
+    expect(next.sender.state.isHeld).toBe(false);
+  });
+});
+
+describe('the ticket ledger', () => {
+  it('knows no ticket of a circuit that was released', () => {
+    const ledger = new TicketLedger(relayDefaults.ticketTtlMs);
+    const { circuit, tickets } = ledger.announce('a', 'b', 0);
+    ledger.release(circuit);
+    ledger.release(circuit);
     expect(ledger.size).toBe(0);
-    expect(typeof ledger.announce('c', 'b', clock.now())).toBe('object');
-    expect(ledger.redeem(announced.tickets[0], clock.now())).toBe('unknown-ticket');
+    expect(ledger.redeem(tickets[0], 0)).toBe('unknown-ticket');
   });
 
   it('voids a ticket at its time', () => {
-    const ledger = new TicketLedger(relayDefaults);
-    const announced = ledger.announce('a', 'b', 0);
-    if (typeof announced === 'string') throw new Error(announced);
-    expect(ledger.redeem(announced.tickets[1], relayDefaults.ticketTtlMs)).toBe('unknown-ticket');
+    const ledger = new TicketLedger(relayDefaults.ticketTtlMs);
+    const { tickets } = ledger.announce('a', 'b', 0);
+    expect(ledger.redeem(tickets[1], relayDefaults.ticketTtlMs)).toBe('unknown-ticket');
   });
 });

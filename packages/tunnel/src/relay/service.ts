@@ -1,29 +1,22 @@
 import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
-import type { Clock, Logger, Metrics, Timer } from '@edgemesh/core';
+import type { Clock, Logger, Timer } from '@edgemesh/core';
 import { TunnelError } from '../errors.ts';
 import type { RelayLimits } from '../options.ts';
 import type { ControlRpc, DataPreamble } from '../types.ts';
+import type { CircuitBook, CircuitPlace, RelayStatus } from './circuit-book.ts';
 import { decodeFields, encodeMessage, RELAY_CONNECT, RELAY_INCOMING } from './messages.ts';
-import { createRateLimiter, type RateLimiter } from './rate-limit.ts';
 import { spliceSockets } from './splice-sockets.ts';
 import { type Circuit, TICKET_BYTES, TicketLedger } from './tickets.ts';
 
 export interface RelayServiceDeps {
   /** The control plane: members call through it and are told through it. */
   readonly control: ControlRpc;
-  readonly limits: RelayLimits;
+  /** Counts these circuits together with those of libp2p. */
+  readonly book: CircuitBook;
+  readonly limits: Pick<RelayLimits, 'ticketTtlMs' | 'circuitIdleMs'>;
   readonly log: Logger;
-  readonly metrics: Metrics;
   readonly clock: Clock;
-}
-
-export interface RelayStatus {
-  /** Circuits with both sockets spliced. */
-  readonly circuits: number;
-  /** Circuits announced, their sockets not yet here. */
-  readonly pending: number;
-  readonly bytesRelayed: number;
 }
 
 /** Splices the data sockets of members. It sees ciphertext only and does no cryptography on it. */
@@ -38,9 +31,6 @@ export interface RelayService extends Disposable {
   status(): RelayStatus;
 }
 
-/** Stands for all peers in the limiter of the relay's own bandwidth. */
-const ALL = '';
-
 interface Waiting {
   readonly socket: Socket;
   readonly side: 0 | 1;
@@ -48,6 +38,7 @@ interface Waiting {
 
 interface CircuitState {
   readonly circuit: Circuit;
+  readonly place: CircuitPlace;
   readonly expiry: Timer;
   waiting?: Waiting;
   sockets: Socket[];
@@ -64,48 +55,26 @@ class Service implements RelayService {
   readonly #deps: RelayServiceDeps;
   readonly #ledger: TicketLedger;
   readonly #circuits = new Map<number, CircuitState>();
-  readonly #rates: RateLimiter;
-  readonly #totalRate: RateLimiter;
   /** Own tickets that members were asked to bring, by hex. */
   readonly #callBacks = new Map<string, (socket: Socket) => void>();
-  readonly #refused;
-  readonly #relayed;
-  #spliced = 0;
-  #bytes = 0;
   #disposed = false;
 
   constructor(deps: RelayServiceDeps) {
     this.#deps = deps;
-    this.#ledger = new TicketLedger(deps.limits);
-    this.#rates = createRateLimiter(deps.limits.maxBytesPerSecondPerPeer, deps.clock);
-    this.#totalRate = createRateLimiter(deps.limits.maxBytesPerSecond, deps.clock);
-    this.#refused = deps.metrics.counter({
-      name: 'edgemesh_relay_refused_total',
-      help: 'Circuits or data sockets that the relay refused.',
-      labels: ['reason'],
-    });
-    this.#relayed = deps.metrics.counter({ name: 'edgemesh_relay_bytes_total', help: 'Bytes passed on.' }).with();
-    deps.metrics.observe(
-      { name: 'edgemesh_relay_circuits', help: 'Circuits with both sockets here.' },
-      () => this.#spliced,
-    );
+    this.#ledger = new TicketLedger(deps.limits.ticketTtlMs);
   }
 
   async connect(caller: string, body: Uint8Array, _signal: AbortSignal): Promise<Uint8Array> {
     const { peerId: callee } = decodeFields(body, 'peerId');
     if (this.#disposed) throw new TunnelError('closed', 'the relay is shutting down');
     if (callee === caller) throw new TunnelError('refused', 'a circuit to oneself');
-    const announced = this.#ledger.announce(caller, callee, this.#deps.clock.now());
-    if (typeof announced === 'string') {
-      this.#refused.with(announced).add();
-      throw new TunnelError(
-        'limit',
-        `the relay has no circuit to spare (${announced}): raise its limit or add a relay`,
-      );
+    const place = this.#deps.book.open('spliced', caller, callee);
+    if (typeof place === 'string') {
+      throw new TunnelError('limit', `the relay has no circuit to spare (${place}): raise its limit or add a relay`);
     }
-    const { circuit, tickets } = announced;
+    const { circuit, tickets } = this.#ledger.announce(caller, callee, this.#deps.clock.now());
     const expiry = this.#deps.clock.after(this.#deps.limits.ticketTtlMs, () => this.#expire(circuit));
-    this.#circuits.set(circuit.id, { circuit, expiry, sockets: [] });
+    this.#circuits.set(circuit.id, { circuit, place, expiry, sockets: [] });
     const notice = encodeMessage({ from: caller, ticket: tickets[1].toString('hex') });
     const deadline = AbortSignal.timeout(this.#deps.limits.ticketTtlMs);
     // The caller is answered only after the callee took its ticket: one round trip more, but a dead callee is known at once.
@@ -126,7 +95,7 @@ class Service implements RelayService {
     const redeemed = this.#ledger.redeem(preamble.ticket, this.#deps.clock.now());
     const state = typeof redeemed === 'string' ? undefined : this.#circuits.get(redeemed.circuit.id);
     if (typeof redeemed === 'string' || state === undefined || this.#disposed) {
-      this.#refused.with(typeof redeemed === 'string' ? redeemed : 'unknown-ticket').add();
+      this.#deps.book.refuse(typeof redeemed === 'string' ? redeemed : 'unknown-ticket');
       socket.destroy();
       return;
     }
@@ -162,29 +131,14 @@ class Service implements RelayService {
   }
 
   #splice(state: CircuitState, [caller, callee]: [Socket, Socket]): void {
-    const { circuit } = state;
-    this.#spliced++;
+    const { circuit, place } = state;
+    const [from, to] = circuit.peers;
     const flows = spliceSockets(caller, callee, this.#deps.limits.circuitIdleMs, ({ bytesAtoB, bytesBtoA }) => {
-      this.#spliced--;
-      this.#bytes += bytesAtoB + bytesBtoA;
-      this.#relayed.add(bytesAtoB + bytesBtoA);
-      for (const side of [0, 1] as const) {
-        this.#rates.detach(circuit.peers[side], flows[side]);
-        this.#totalRate.detach(ALL, flows[side]);
-      }
-      this.#forget(circuit);
-      this.#deps.log.debug('circuit ended', {
-        caller: circuit.peers[0],
-        callee: circuit.peers[1],
-        bytesAtoB,
-        bytesBtoA,
-      });
+      this.#forget(state);
+      this.#deps.log.debug('circuit ended', { caller: from, callee: to, bytesAtoB, bytesBtoA });
     });
-    for (const side of [0, 1] as const) {
-      this.#rates.attach(circuit.peers[side], flows[side]);
-      this.#totalRate.attach(ALL, flows[side]);
-    }
-    this.#deps.log.debug('circuit open', { caller: circuit.peers[0], callee: circuit.peers[1] });
+    place.start(flows);
+    this.#deps.log.debug('circuit open', { caller: from, callee: to });
   }
 
   #expire(circuit: Circuit): void {
@@ -192,16 +146,17 @@ class Service implements RelayService {
     if (state === undefined || state.sockets.length === 2) return;
     state.expiry.cancel();
     for (const socket of state.sockets) socket.destroy();
-    this.#forget(circuit);
+    this.#forget(state);
   }
 
-  #forget(circuit: Circuit): void {
+  #forget({ circuit, place }: CircuitState): void {
     this.#circuits.delete(circuit.id);
     this.#ledger.release(circuit);
+    place.end();
   }
 
   status(): RelayStatus {
-    return { circuits: this.#spliced, pending: this.#circuits.size - this.#spliced, bytesRelayed: this.#bytes };
+    return this.#deps.book.status();
   }
 
   [Symbol.dispose](): void {
@@ -209,7 +164,7 @@ class Service implements RelayService {
     for (const state of [...this.#circuits.values()]) {
       state.expiry.cancel();
       for (const socket of state.sockets) socket.destroy();
-      if (state.sockets.length < 2) this.#forget(state.circuit);
+      if (state.sockets.length < 2) this.#forget(state);
     }
   }
 }
