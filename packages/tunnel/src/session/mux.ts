@@ -1,11 +1,11 @@
-import { type ByteStream, type Clock, type Datagrams, Deadlines, type DialOptions, MeshError } from '@edgemesh/core';
+import { type ByteStream, type Clock, type Datagrams, type DialOptions, MeshError } from '@edgemesh/core';
 import type { InboundHandler } from '../types.ts';
 import { BatchWriter } from './batch.ts';
 import type { ChannelHost, HeldBack } from './channel.ts';
 import { MuxDatagrams } from './datagrams.ts';
 import { serveDatagrams, serveStream } from './inbound.ts';
 import { RateLimit, type SessionAccounts } from './limits.ts';
-import { type Dialled, OpenLine } from './open-line.ts';
+import { Opener } from './opener.ts';
 import type { WindowBudget } from './receive-window.ts';
 import { ReplayLog } from './replay-log.ts';
 import { Scheduler, type Sendable } from './scheduler.ts';
@@ -51,7 +51,6 @@ export interface MuxTarget {
 }
 
 type Channel = MuxStream | MuxDatagrams;
-const MAX_STREAM_ID = 0xffff_fff0;
 /** Refusals that wait for the carrier; a peer that opens on and on without reading them is no peer. */
 const MAX_WAITING_RESETS = 16_384;
 
@@ -71,15 +70,11 @@ export class Mux implements ChannelHost {
   private readonly channels = new Map<number, Channel>();
   private readonly scheduler = new Scheduler();
   private readonly openRate: RateLimit;
-  private readonly deadlines: Deadlines;
-  private readonly line: OpenLine;
-  private admitting = false;
+  private readonly opener: Opener;
   private resets: { id: number; payload: Uint8Array }[] = [];
   private waiting: { afterPump(): void }[] = [];
   private awaitingRoom: HeldBack[] = [];
-  private nextId: number;
   private streamsIn = 0;
-  private streamsOut = 0;
   private unread = 0;
 
   constructor(host: MuxHost) {
@@ -87,14 +82,10 @@ export class Mux implements ChannelHost {
     const { options } = host.accounts;
     this.windowBudget = { spareBytes: options.maxSessionWindowBytes, maxWindowBytes: options.maxStreamWindowBytes };
     this.openRate = new RateLimit(options.maxOpensPerSecond, host.clock);
-    this.deadlines = new Deadlines(host.clock);
-    this.nextId = host.idParity === 1 ? 1 : 2;
-    this.line = new OpenLine({
-      clock: host.clock,
-      maxStreams: options.maxStreamsOutPerPeer,
-      maxWaiting: options.maxStreamsWaitingPerPeer,
-      patienceMs: options.limitPatienceMs,
-      hasPath: () => host.hasPath,
+    this.opener = new Opener(host, {
+      has: (id) => this.channels.has(id),
+      begin: (channel) => this.ready(channel, 0),
+      sendReset: (id, payload) => this.sendReset(id, payload),
     });
   }
 
@@ -111,7 +102,7 @@ export class Mux implements ChannelHost {
 
   dial(target: MuxTarget, options: DialOptions = {}): ByteStream {
     const open = { ...target, clientAddress: options.clientAddress ?? '' };
-    const stream = new MuxStream(this, this.takeId(), open);
+    const stream = new MuxStream(this, this.opener.takeId(), open);
     this.launch(stream, options);
     return stream;
   }
@@ -119,68 +110,14 @@ export class Mux implements ChannelHost {
   openDatagrams(target: MuxTarget, options: DialOptions = {}): Datagrams {
     const open = { ...target, clientAddress: options.clientAddress ?? '' };
     const { maxDatagramQueueBytes } = this.host.accounts.options;
-    const channel = new MuxDatagrams(this, this.takeId(), target.kind, open, maxDatagramQueueBytes);
+    const channel = new MuxDatagrams(this, this.opener.takeId(), target.kind, open, maxDatagramQueueBytes);
     this.launch(channel, options);
     return channel;
   }
 
   private launch(channel: Channel, options: DialOptions): void {
-    const { accounts } = this.host;
-    const limit = accounts.exceeded('out', this.streamsOut);
-    const timeoutMs = options.timeoutMs ?? accounts.options.dialTimeoutMs;
     this.channels.set(channel.id, channel);
-    if (limit === 'maxStreamsOutPerPeer' && this.line.add(channel, timeoutMs)) return;
-    this.streamsOut++;
-    accounts.streamOpened('out');
-    if (limit === undefined) {
-      this.begin(channel, timeoutMs);
-      return;
-    }
-    accounts.refuse(limit);
-    const max = accounts.options[limit as 'maxStreamsOut'];
-    channel.fail(new MeshError('limit', `${limit} (${max}) streams are open already`, { retryable: true }));
-  }
-
-  private begin(channel: Dialled & { readonly isUnsent: boolean }, timeoutMs: number): void {
-    channel.dialTimer = this.host.clock.after(timeoutMs, () => this.dialTimedOut(channel, timeoutMs));
-    this.ready(channel, 0);
-  }
-
-  /** Streams have ended: those that wait for their places begin. */
-  private admitWaiting(): void {
-    this.admitting = false;
-    const { accounts } = this.host;
-    while (!this.line.isEmpty && accounts.exceeded('out', this.streamsOut) === undefined) {
-      const { channel, leftMs } = this.line.next() as { channel: Channel; leftMs: number };
-      this.streamsOut++;
-      accounts.streamOpened('out');
-      this.begin(channel, leftMs);
-    }
-  }
-
-  private dialTimedOut(channel: Dialled & { readonly isUnsent: boolean }, timeoutMs: number): void {
-    channel.dialTimer = undefined;
-    const { nodeName } = this.host;
-    if (channel.isUnsent) {
-      const message = `no path to node ${nodeName} was found within ${timeoutMs} ms`;
-      channel.fail(new MeshError('unreachable', message, { retryable: true }));
-      return;
-    }
-    const error = new MeshError('timeout', `node ${nodeName} did not accept within ${timeoutMs} ms`);
-    this.sendReset(channel.id, encodeReset(error));
-    channel.fail(error);
-  }
-
-  /** Ids of closed streams are used again only after all others (2^31 opens). */
-  private takeId(): number {
-    while (this.channels.has(this.nextId)) this.advanceId();
-    const id = this.nextId;
-    this.advanceId();
-    return id;
-  }
-
-  private advanceId(): void {
-    this.nextId = this.nextId + 2 > MAX_STREAM_ID ? (this.host.idParity === 1 ? 1 : 2) : this.nextId + 2;
+    this.opener.launch(channel, options);
   }
 
   // What the peer sends
@@ -278,7 +215,7 @@ export class Mux implements ChannelHost {
   close(code: MeshError['code'], message: string): void {
     for (const channel of [...this.channels.values()])
       channel.fail(new MeshError(code, message, { retryable: channel.isUnsent }));
-    this.deadlines.stop();
+    this.opener.stop();
     this.scheduler.clear();
     this.resets = [];
     this.waiting = [];
@@ -354,13 +291,11 @@ export class Mux implements ChannelHost {
     const channel = this.channels.get(id);
     if (channel === undefined) return;
     this.channels.delete(id);
-    if (this.line.remove(channel)) return;
-    const direction = (id & 1) === this.host.idParity ? 'out' : 'in';
-    if (direction === 'out') this.streamsOut--;
-    else this.streamsIn--;
-    this.host.accounts.streamClosed(direction);
-    if (this.line.isEmpty || this.admitting) return;
-    this.admitting = true;
-    queueMicrotask(() => this.admitWaiting()); // not while a batch is being made
+    if ((id & 1) === this.host.idParity) {
+      this.opener.ended(channel);
+      return;
+    }
+    this.streamsIn--;
+    this.host.accounts.streamClosed('in');
   }
 }

@@ -4,6 +4,8 @@ import type { Sendable } from './scheduler.ts';
 /** A stream or channel that is dialled. */
 export interface Dialled extends Sendable {
   readonly id: number;
+  /** Nothing of it has left: a failure had no effects at the peer. */
+  readonly isUnsent: boolean;
   dialTimer: Timer | undefined;
   fail(error: MeshError): void;
 }

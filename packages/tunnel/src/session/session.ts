@@ -3,7 +3,6 @@ import {
   type Clock,
   type Datagrams,
   type DialOptions,
-  type Logger,
   type MeshError,
   messageOf,
   type Timer,
@@ -11,52 +10,21 @@ import {
 import { TunnelError } from '../errors.ts';
 import type { SessionOptions } from '../options.ts';
 import type { Carrier, InboundHandler, Session, SessionStats } from '../types.ts';
+import { Acknowledgements } from './acknowledgements.ts';
 import type { Attached } from './attached.ts';
 import { CarrierSet, type CarrierSetHost } from './carrier-set.ts';
+import type { SessionEvent, SessionShared } from './events.ts';
 import { FlightLimit } from './flight.ts';
 import type { KeepaliveLoad } from './keepalive.ts';
 import type { SessionAccounts } from './limits.ts';
 import type { CarrierLink } from './link.ts';
 import { Liveness, type LivenessHost } from './liveness.ts';
 import { Mux, type MuxHost, type MuxTarget } from './mux.ts';
+import { Turns } from './turns.ts';
 import { encodeOffset, FRAME, type GoawayCode } from './wire.ts';
 
-/** What happened to a session; for logs, status and the path machine. */
-export type SessionEvent =
-  | { readonly type: 'opened' | 'resumed' | 'switched'; readonly session: Session; readonly carrier: Carrier }
-  | { readonly type: 'suspended'; readonly session: Session; readonly reason: string }
-  /** The carrier in use does not answer in its usual time; `trusted` when it does again, or another has taken over. */
-  | { readonly type: 'suspect' | 'trusted'; readonly session: Session }
-  | {
-      readonly type: 'carrier-lost';
-      readonly session: Session;
-      readonly carrier: Carrier;
-      readonly reason: TunnelError;
-    }
-  | { readonly type: 'restarted'; readonly session: Session }
-  | { readonly type: 'closed'; readonly session: Session; readonly reason: string };
-
-/** What all sessions of a table share. */
-export interface SessionShared {
-  readonly localPeerId: string;
-  readonly inbound: InboundHandler;
-  readonly accounts: SessionAccounts;
-  readonly clock: Clock;
-  readonly log: Logger;
-  onEvent(event: SessionEvent): void;
-  onClosed(session: PeerSession): void;
-}
-
-/** Added bytes that are sent at once instead of at the end of the event-loop turn. */
-const FULL_BATCH_BYTES = 131_072;
 /** A carrier that takes batches of this size is fast: the next one may be begun before it has taken the last one. */
 const FAST_BATCH_BYTES = 262_144;
-/** Received bytes after which an acknowledgement goes out at once. */
-const ACK_BYTES = 131_072;
-/** Longest that received bytes stay unacknowledged, in milliseconds; an idle session sends nothing. */
-const ACK_DELAY_MS = 20;
-/** Longest that a frame waits for company that nobody waits for, in milliseconds. */
-const LATE_MS = 2;
 
 /** The session with one peer: streams above, carriers below. */
 export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHost {
@@ -73,25 +41,9 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHo
   private closed = false;
   private resumptions = 0;
   private bytesBefore = { in: 0, out: 0 };
-  private unacknowledgedIn = 0;
-  private ackOwed = false;
-  private ackTimer: Timer | undefined;
+  private readonly acks: Acknowledgements;
+  private readonly turns: Turns;
   private graceTimer: Timer | undefined;
-  private pendingBytes = 0;
-  private immediate: NodeJS.Immediate | undefined;
-  private microtask = false;
-  private hasLooked = false;
-  private lateTimer: Timer | undefined;
-  private readonly flush = () => {
-    // What another look at the sockets finds goes along: a turn of the loop costs less than a write, here and at the peer.
-    this.hasLooked = !this.hasLooked;
-    this.immediate = this.hasLooked ? setImmediate(this.flush) : undefined;
-    if (!this.hasLooked) this.pump();
-  };
-  private readonly flushEarly = () => {
-    this.microtask = false;
-    this.pump();
-  };
 
   constructor(shared: SessionShared, peerId: string, nodeName: string) {
     this.shared = shared;
@@ -100,6 +52,8 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHo
     // Stable across carriers, whoever dials: the smaller peer id leads and gives out odd stream ids.
     this.leader = shared.localPeerId < peerId;
     this.idParity = this.leader ? 1 : 0;
+    this.turns = new Turns(shared.clock, () => this.pump());
+    this.acks = new Acknowledgements(shared.clock, () => this.wake(0));
     this.mux = new Mux(this);
     this.set = new CarrierSet(this);
     this.liveness = new Liveness(this, this.set);
@@ -161,12 +115,10 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHo
   close(code: MeshError['code'], message: string, goaway: GoawayCode = 'closed'): void {
     if (this.closed) return;
     this.closed = true;
-    this.ackTimer?.cancel();
-    this.lateTimer?.cancel();
+    this.acks.stop();
+    this.turns.stop();
     this.graceTimer?.cancel();
     this.liveness.stop();
-    if (this.immediate !== undefined) clearImmediate(this.immediate);
-    this.immediate = undefined;
     this.set.closeAll(goaway, message);
     this.mux.close(code, message);
     this.shared.onClosed(this);
@@ -208,21 +160,11 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHo
   }
 
   wake(addedBytes: number): void {
-    if (this.set.outbound === undefined) return;
-    this.pendingBytes += addedBytes;
-    if (this.immediate === undefined) this.immediate = setImmediate(this.flush);
-    if (this.pendingBytes < FULL_BATCH_BYTES || this.microtask) return;
-    // A full batch does not wait for the end of the turn; but never inside the writer's own call.
-    this.microtask = true;
-    queueMicrotask(this.flushEarly);
+    if (this.set.outbound !== undefined && !this.closed) this.turns.wake(addedBytes);
   }
 
   wakeLater(): void {
-    if (this.immediate !== undefined || this.closed) return;
-    this.lateTimer ??= this.clock.after(LATE_MS, () => {
-      this.lateTimer = undefined;
-      this.wake(0);
-    });
+    if (this.set.outbound !== undefined && !this.closed) this.turns.wakeLater();
   }
 
   private afterOpen(): void {
@@ -233,17 +175,14 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHo
   /** Feeds the carrier until it is full or nobody has more to send. */
   private pump(): void {
     const carrier = this.set.outbound;
-    this.pendingBytes = 0;
+    this.turns.begin();
     if (carrier === undefined || this.closed) return;
     const { mux, set } = this;
     const { writer } = mux;
     while (carrier === set.outbound && !carrier.link.congested) {
       if (set.replay(carrier)) continue;
       writer.begin();
-      if (this.ackOwed) {
-        this.ackOwed = false;
-        writer.unnumbered(FRAME.ack, 0, encodeOffset(mux.receivedOffset));
-      }
+      if (this.acks.take()) writer.unnumbered(FRAME.ack, 0, encodeOffset(mux.receivedOffset));
       const inFlight = mux.log.bytes;
       if (!this.isFull(inFlight)) mux.fill(carrier.link.batchBytes);
       const batch = writer.finish();
@@ -264,21 +203,11 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHo
 
   countReceived(bytes: number): void {
     this.mux.receivedOffset += bytes;
-    this.unacknowledgedIn += bytes;
+    this.acks.count(bytes);
   }
 
   afterBytes(): void {
-    if (this.unacknowledgedIn === 0 || this.closed) return;
-    if (this.unacknowledgedIn >= ACK_BYTES) this.acknowledge();
-    else this.ackTimer ??= this.clock.after(ACK_DELAY_MS, () => this.acknowledge());
-  }
-
-  private acknowledge(): void {
-    this.ackTimer?.cancel();
-    this.ackTimer = undefined;
-    this.unacknowledgedIn = 0;
-    this.ackOwed = true;
-    this.wake(0);
+    if (!this.closed) this.acks.look();
   }
 
   onWritable(): void {
@@ -315,8 +244,7 @@ export class PeerSession implements Session, MuxHost, CarrierSetHost, LivenessHo
     const old = this.mux;
     this.bytesBefore = { in: this.bytesBefore.in + old.bytesIn, out: this.bytesBefore.out + old.bytesOut };
     this.mux = new Mux(this);
-    this.ackOwed = false;
-    this.unacknowledgedIn = 0;
+    this.acks.reset();
     old.close('session-lost', `node ${this.nodeName} has restarted`);
     this.event({ type: 'restarted', session: this });
   }

@@ -1,6 +1,7 @@
 import { type ByteSink, type ByteStream, giveBorrowed, MeshError, type Timer } from '@edgemesh/core';
 import type { BatchWriter } from './batch.ts';
 import type { ChannelHost } from './channel.ts';
+import { Outbox } from './outbox.ts';
 import { ReceiveWindow } from './receive-window.ts';
 import type { Sendable } from './scheduler.ts';
 import {
@@ -35,10 +36,7 @@ export class MuxStream implements ByteStream, Sendable {
   private sink: ByteSink | undefined;
   private readonly window: ReceiveWindow;
   // Sending
-  private out: Uint8Array[] = [];
-  private outHead = 0;
-  private outOffset = 0;
-  private outBytes = 0;
+  private readonly out = new Outbox();
   private credit = INITIAL_WINDOW_BYTES;
   private needsDrain = false;
   private awaitsRoom = false;
@@ -86,16 +84,15 @@ export class MuxStream implements ByteStream, Sendable {
     if (this.ending || this.done || chunk.length === 0) return true;
     if (this.open === undefined && !this.accepted) this.accept();
     this.out.push(chunk);
-    this.outBytes += chunk.length;
     this.host.ready(this, chunk.length);
-    if (this.outBytes < HIGH_WATER_BYTES) return true;
+    if (this.out.bytes < HIGH_WATER_BYTES) return true;
     this.needsDrain = true;
     return false;
   }
 
   writeCopy(chunk: Uint8Array): boolean {
     if (this.ending || this.done || chunk.length === 0) return true;
-    const isNext = this.openSent && this.outBytes === 0 && (this.open !== undefined || this.accepted);
+    const isNext = this.openSent && this.out.bytes === 0 && (this.open !== undefined || this.accepted);
     if (!isNext || this.owesAccept || chunk.length > this.credit || !this.host.addNow(this.id, chunk))
       return this.write(Buffer.from(chunk));
     this.credit -= chunk.length;
@@ -110,7 +107,7 @@ export class MuxStream implements ByteStream, Sendable {
     if (this.ending || this.done) return;
     if (this.open === undefined && !this.accepted) this.accept();
     this.ending = true;
-    const isNext = this.openSent && !this.owesAccept && this.outBytes === 0;
+    const isNext = this.openSent && !this.owesAccept && this.out.bytes === 0;
     if (!isNext || !this.host.endNow(this.id, this.peerEnded)) {
       this.host.ready(this, 0);
       return;
@@ -192,14 +189,16 @@ export class MuxStream implements ByteStream, Sendable {
       const credit = this.window.grant(this.host.now(), this.host.rttMs());
       if (!this.peerEnded) writer.numbered(FRAME.credit, this.id, encodeCredit(credit));
     }
-    this.emitData(writer, quantum);
-    if (this.outBytes === 0 && this.ending && !this.endSent && writer.hasRoom) {
+    const sent = this.out.emit(writer, this.id, Math.min(quantum, this.credit));
+    this.credit -= sent;
+    if (sent > 0) this.host.sent(sent);
+    if (this.out.bytes === 0 && this.ending && !this.endSent && writer.hasRoom) {
       this.endSent = true;
       writer.numbered(FRAME.end, this.id, NO_BYTES);
     }
-    const mustTell = (this.needsDrain && this.outBytes <= LOW_WATER_BYTES) || (this.endSent && this.endSaid);
+    const mustTell = (this.needsDrain && this.out.bytes <= LOW_WATER_BYTES) || (this.endSent && this.endSaid);
     if (mustTell) this.host.afterPump(this);
-    return (this.outBytes > 0 && this.credit > 0) || (this.outBytes === 0 && this.ending && !this.endSent);
+    return (this.out.bytes > 0 && this.credit > 0) || (this.out.bytes === 0 && this.ending && !this.endSent);
   }
 
   /** What must be said outside of a pump: drained, closed. */
@@ -210,7 +209,7 @@ export class MuxStream implements ByteStream, Sendable {
       this.finish(undefined);
       return;
     }
-    if (!this.needsDrain || this.outBytes > LOW_WATER_BYTES) return;
+    if (!this.needsDrain || this.out.bytes > LOW_WATER_BYTES) return;
     this.needsDrain = false;
     if (!this.ending) this.sink?.drained();
   }
@@ -219,30 +218,6 @@ export class MuxStream implements ByteStream, Sendable {
     if (this.awaitsRoom) return;
     this.awaitsRoom = true;
     this.host.awaitRoom(this);
-  }
-
-  private emitData(writer: BatchWriter, quantum: number): void {
-    let budget = Math.min(quantum, this.credit, this.outBytes);
-    while (budget > 0 && writer.hasRoom) {
-      const chunk = this.out[this.outHead] as Uint8Array;
-      const length = Math.min(chunk.length - this.outOffset, budget, MAX_DATA_BYTES);
-      writer.numbered(FRAME.data, this.id, chunk, this.outOffset, length);
-      budget -= length;
-      this.credit -= length;
-      this.outBytes -= length;
-      this.outOffset += length;
-      this.host.sent(length);
-      if (this.outOffset < chunk.length) continue;
-      this.outOffset = 0;
-      this.out[this.outHead++] = NO_BYTES;
-    }
-    if (this.outHead === this.out.length) {
-      this.out.length = 0;
-      this.outHead = 0;
-    } else if (this.outHead > 64 && this.outHead * 2 > this.out.length) {
-      this.out.splice(0, this.outHead);
-      this.outHead = 0;
-    }
   }
 
   private onAccept(): void {
@@ -261,7 +236,7 @@ export class MuxStream implements ByteStream, Sendable {
   private onCredit(bytes: number): void {
     this.credit += bytes;
     if (this.credit > MAX_CREDIT) throw protocolError('credit overflow');
-    if (this.outBytes > 0) this.host.ready(this, 0);
+    if (this.out.bytes > 0) this.host.ready(this, 0);
     else if (this.needsDrain) this.awaitRoom();
   }
 
@@ -332,9 +307,7 @@ export class MuxStream implements ByteStream, Sendable {
     this.done = true;
     this.dialTimer?.cancel();
     this.dialTimer = undefined;
-    this.out = [];
-    this.outHead = 0;
-    this.outBytes = 0;
+    this.out.clear();
     this.host.buffered(-this.inboxBytes);
     this.inbox = [];
     this.inboxBytes = 0;

@@ -3,9 +3,10 @@ import { TunnelError } from '../errors.ts';
 import type { NodeIdentity } from '../identity/node-key.ts';
 import { type SessionOptions, sessionDefaults } from '../options.ts';
 import type { Carrier, InboundHandler, Session } from '../types.ts';
+import type { SessionEvent, SessionShared } from './events.ts';
 import { SessionAccounts } from './limits.ts';
 import type { CarrierLink } from './link.ts';
-import { PeerSession, type SessionEvent, type SessionShared } from './session.ts';
+import { PeerSession } from './session.ts';
 
 export interface SessionTableOptions {
   readonly identity: Pick<NodeIdentity, 'peerId'>;
