@@ -5,7 +5,8 @@ import type { ClientInfo, ResponseHead } from '../message.ts';
 import type { ServerConnection, ServerConnectionContext } from '../server-connection.ts';
 import { readSocket } from '../sockets/read-socket.ts';
 import type { Deadlined } from '../sweeper.ts';
-import { type BodyDecoder, type BodyEvents, ChunkedDecoder, LengthDecoder } from './body-decoder.ts';
+import { BodyReader } from './body-reader.ts';
+import { Deadlines } from './deadlines.ts';
 import { HeadBuffer } from './head-buffer.ts';
 import { Output } from './output.ts';
 import { type ParsedRequest, parseRequestHead } from './parse-request.ts';
@@ -21,26 +22,23 @@ type State = 'head' | 'body' | 'response' | 'raw' | 'linger' | 'closed';
  * The server side of one HTTP/1 connection: requests one after another (pipelined ones wait), body and response at their own
  * pace, then keep-alive, an upgrade, or an end that lets the client read its answer.
  */
-export class Http1ServerConnection implements ServerConnection, ExchangeConnection, Deadlined, BodyEvents {
+export class Http1ServerConnection implements ServerConnection, ExchangeConnection, Deadlined {
   deadline: number;
   readonly client: ClientInfo;
   private readonly socket: Socket;
   private readonly context: ServerConnectionContext;
   private readonly heads: HeadBuffer;
+  private readonly body: BodyReader;
+  private readonly deadlines: Deadlines;
   private readonly output: Output;
   private readonly writer: ResponseWriter;
   private state: State = 'head';
   private exchange: Http1Exchange | undefined;
-  private decoder: BodyDecoder | undefined;
-  /** Bytes that arrived before somebody could take them. */
-  private waiting: Buffer | undefined;
   private requests = 0;
   private close = false;
   /** The client has sent its FIN, and waits for what it has asked for. */
   private halfClosed = false;
-  private lastByteAt = 0;
   private advancing = false;
-  private lingerBytes = 0;
 
   constructor(socket: Socket, client: ClientInfo, context: ServerConnectionContext) {
     this.socket = socket;
@@ -48,6 +46,8 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
     this.context = context;
     const { limits, sweeper } = context;
     this.heads = new HeadBuffer(limits.maxHeaderBytes, 'header-too-large', 'bad-request');
+    this.body = new BodyReader(limits, () => socket.destroy());
+    this.deadlines = new Deadlines(limits, sweeper);
     this.output = new Output((bytes) => socket.write(bytes));
     this.writer = new ResponseWriter(this.output);
     readSocket(socket, (chunk) => this.feed(chunk));
@@ -56,7 +56,7 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
     socket.on('error', () => socket.destroy());
     socket.on('close', () => this.onClose());
     sweeper.add(this);
-    this.deadline = sweeper.now + limits.headerTimeoutMs;
+    this.deadline = this.deadlines.head();
   }
 
   drain(): void {
@@ -72,36 +72,25 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
 
   /** Bytes of the connection. */
   feed(chunk: Buffer): void {
-    this.lastByteAt = this.context.sweeper.now;
+    this.deadlines.heard();
     switch (this.state) {
       case 'head':
         this.advance(chunk);
         return;
       case 'raw':
-        this.deadline = this.tunnelDeadline();
+        this.deadline = this.deadlines.tunnel();
         (this.exchange as Http1Exchange).sink?.data(chunk);
         return;
       case 'linger':
-        this.lingerBytes += chunk.length;
-        if (this.lingerBytes > this.context.limits.maxLingerBytes) this.socket.destroy();
+        this.body.drop(chunk.length);
         return;
       case 'closed':
         return;
       default:
-        this.keep(chunk);
-        if (this.state === 'body' && this.exchange?.sink !== undefined) this.readBodyFromWaiting();
+        this.body.keep(chunk);
+        if (this.state === 'body' && this.exchange?.sink !== undefined) this.readBody();
         else this.socket.pause();
     }
-  }
-
-  private keep(chunk: Buffer): void {
-    this.waiting = this.waiting === undefined ? chunk : Buffer.concat([this.waiting, chunk]);
-  }
-
-  private takeWaiting(): Buffer | undefined {
-    const { waiting } = this;
-    this.waiting = undefined;
-    return waiting;
   }
 
   /** Reads heads as long as requests are answered at once; a loop, so that a pipeline does not grow the stack. */
@@ -111,12 +100,12 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
     let chunk = first;
     try {
       while (this.state === 'head' && chunk !== undefined && chunk.length > 0) {
-        if (!this.heads.pending) this.deadline = this.context.sweeper.now + this.context.limits.headerTimeoutMs;
+        if (!this.heads.pending) this.deadline = this.deadlines.head();
         const found = this.heads.feed(chunk);
         if (found === undefined) break;
-        this.waiting = found.rest.length > 0 ? (found.rest as Buffer) : undefined;
+        if (found.rest.length > 0) this.body.keep(found.rest as Buffer);
         this.begin(parseRequestHead(found.text, this.client.encrypted ? 'https' : 'http', this.context.limits));
-        chunk = this.state === 'head' ? this.takeWaiting() : undefined;
+        chunk = this.state === 'head' ? this.body.take() : undefined;
       }
     } catch (error) {
       this.refuse(error);
@@ -135,72 +124,43 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
     const exchange = new Http1Exchange(head, this);
     this.exchange = exchange;
     this.deadline = Number.POSITIVE_INFINITY;
-    this.decoder = this.decoderOf(exchange);
-    this.state = this.decoder === undefined ? 'response' : 'body';
+    this.state = this.body.begin(exchange) ? 'body' : 'response';
     this.context.onRequest(exchange);
-  }
-
-  private decoderOf({ head }: Http1Exchange): BodyDecoder | undefined {
-    if (head.body === 'none') return undefined;
-    if (head.body === 'length') return new LengthDecoder(head.contentLength as number, this);
-    const { maxHeaderBytes, maxHeaderCount, maxChunkExtensionBytes } = this.context.limits;
-    const limits = { maxTrailerBytes: maxHeaderBytes, maxTrailerCount: maxHeaderCount, maxChunkExtensionBytes };
-    return new ChunkedDecoder(this, limits, 'bad-request');
   }
 
   startBody(): void {
     if (this.state === 'body') {
-      this.deadline = this.bodyDeadline();
+      this.deadline = this.deadlines.body(this.exchange?.responded === true);
       this.socket.resume();
-      this.readBodyFromWaiting();
+      this.readBody();
     } else if (this.state === 'raw') {
-      const chunk = this.takeWaiting();
+      const chunk = this.body.take();
       this.socket.resume();
       if (chunk !== undefined) this.exchange?.sink?.data(chunk);
     } else this.exchange?.endBody(undefined);
   }
 
-  private readBodyFromWaiting(): void {
-    const chunk = this.takeWaiting();
-    if (chunk === undefined) {
+  private readBody(): void {
+    const { body } = this;
+    if (!body.hasWaiting) {
       // The rest of the body will never come.
       if (this.halfClosed) this.socket.destroy();
       return;
     }
-    this.deadline = this.bodyDeadline();
-    try {
-      const at = (this.decoder as BodyDecoder).feed(chunk, 0);
-      if (at < chunk.length) this.keep(chunk.subarray(at));
-    } catch (error) {
-      this.decoder = undefined;
+    this.deadline = this.deadlines.body(this.exchange?.responded === true);
+    const error = body.read();
+    if (error !== undefined) {
       this.close = true;
       this.state = this.state === 'body' ? 'response' : this.state;
-      this.exchange?.failBody(unreadable(error));
-      return;
-    }
-    if (this.decoder?.done === true) this.bodyRead();
+      this.exchange?.failBody(error);
+    } else if (body.done) this.bodyRead();
     else if (this.halfClosed) this.socket.destroy();
   }
 
-  /** BodyEvents, from the decoder. */
-  data(chunk: Uint8Array): void {
-    if (this.exchange !== undefined) {
-      this.exchange.sink?.data(chunk);
-      return;
-    }
-    // The response is complete and the connection stays: the rest of the body is read and dropped, within bounds.
-    this.lingerBytes += chunk.length;
-    if (this.lingerBytes > this.context.limits.maxLingerBytes) this.socket.destroy();
-  }
-
-  ended(trailers: HeaderList | undefined): void {
-    this.exchange?.endBody(trailers);
-  }
-
   private bodyRead(): void {
-    this.decoder = undefined;
+    this.body.stop();
     if (this.state !== 'body') return;
-    this.deadline = this.responseDeadline();
+    this.deadline = this.deadlines.response(this.halfClosed);
     if (this.exchange === undefined) this.nextRequest();
     else {
       this.state = 'response';
@@ -215,7 +175,7 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
 
   resumeReading(): void {
     this.socket.resume();
-    if (this.state === 'body') this.deadline = this.bodyDeadline();
+    if (this.state === 'body') this.deadline = this.deadlines.body(this.exchange?.responded === true);
   }
 
   // Writing.
@@ -229,7 +189,7 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
     if (head.status === 101) {
       this.writer.switchToRaw(informationalText(101, head.headers, exchange.head.upgrade));
       this.state = 'raw';
-      this.deadline = this.tunnelDeadline();
+      this.deadline = this.deadlines.tunnel();
       return;
     }
     const legacy = exchange.head.version === '1.0';
@@ -237,22 +197,22 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
     // has closed its side will not ask again.
     const untilClose = head.body === 'stream' && legacy;
     const unread = this.state === 'body' && exchange.sink === undefined;
-    if (untilClose || unread || (this.halfClosed && this.waiting === undefined)) this.close = true;
+    if (untilClose || unread || (this.halfClosed && !this.body.hasWaiting)) this.close = true;
     this.writer.head(head, { legacy, close: this.close });
   }
 
   writeBody(chunk: Uint8Array): boolean {
     if (!this.writer.body(chunk)) return true;
-    if (this.state === 'raw') this.deadline = this.tunnelDeadline();
-    else if (this.halfClosed) this.deadline = this.responseDeadline();
+    if (this.state === 'raw') this.deadline = this.deadlines.tunnel();
+    else if (this.halfClosed) this.deadline = this.deadlines.response(this.halfClosed);
     if (!this.output.isFull) return true;
-    if (this.state === 'response') this.deadline = this.context.sweeper.now + this.context.limits.writeIdleMs;
+    if (this.state === 'response') this.deadline = this.deadlines.write();
     return false;
   }
 
   private onDrain(): void {
     this.output.drained();
-    if (this.state === 'response') this.deadline = this.responseDeadline();
+    if (this.state === 'response') this.deadline = this.deadlines.response(this.halfClosed);
     this.exchange?.onDrained?.();
   }
 
@@ -266,24 +226,25 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
     }
     this.writer.end(trailers);
     this.exchange = undefined;
+    this.body.detach();
     if (this.close) this.finish();
     else if (this.state === 'body') this.dropBody();
     else this.nextRequest();
     exchange.close(true);
-    if (this.state === 'head') this.advance(this.takeWaiting());
+    if (this.state === 'head') this.advance(this.body.take());
   }
 
   /** The answer came before the request was complete, and promised that the connection stays. */
   private dropBody(): void {
-    this.lingerBytes = 0;
-    this.deadline = this.context.sweeper.now + this.context.limits.lingerMs;
+    this.body.startDropping('body');
+    this.deadline = this.deadlines.linger();
     this.socket.resume();
-    this.readBodyFromWaiting();
+    this.readBody();
   }
 
   private nextRequest(): void {
     this.state = 'head';
-    this.deadline = this.context.sweeper.now + this.context.limits.keepAliveMs;
+    this.deadline = this.deadlines.keepAlive();
     this.socket.resume();
   }
 
@@ -293,12 +254,11 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
   private finish(): void {
     this.output.flush();
     this.state = 'linger';
-    this.lingerBytes = this.waiting?.length ?? 0;
-    this.waiting = undefined;
+    this.body.startDropping('all');
     // What is still to be taken by the client comes first.
-    this.deadline = this.context.sweeper.now + this.context.limits.writeIdleMs;
+    this.deadline = this.deadlines.write();
     this.socket.end(() => {
-      this.deadline = this.context.sweeper.now + this.context.limits.lingerMs;
+      this.deadline = this.deadlines.linger();
     });
     this.socket.resume();
   }
@@ -322,7 +282,7 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
     if (this.state === 'head' && this.heads.pending) {
       this.refuse(new HttpProxyError('request-timeout', 'the request head did not arrive in time'));
     } else if (this.state === 'body' && exchange !== undefined && !this.output.isFull) {
-      this.decoder = undefined;
+      this.body.stop();
       this.close = true;
       this.state = 'response';
       exchange.failBody(new HttpProxyError('request-timeout', 'the request body did not arrive in time'));
@@ -335,26 +295,17 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
       if (this.socket.writableEnded) this.exchange?.close(true);
       return;
     }
-    if (this.exchange !== undefined && this.isHalfClose()) {
+    if (this.exchange !== undefined && this.deadlines.isHalfClose()) {
       this.halfClosed = true;
-      if (this.state === 'response') this.deadline = this.responseDeadline();
+      if (this.state === 'response') this.deadline = this.deadlines.response(this.halfClosed);
       // What was not read yet may still complete the body.
-      else if (this.waiting === undefined) this.socket.destroy();
+      else if (!this.body.hasWaiting) this.socket.destroy();
       return;
     }
     // While it lingers the socket closes by itself: when the client has taken all.
     if (this.state === 'linger') return;
     if (this.exchange !== undefined) this.socket.destroy();
     else this.socket.end();
-  }
-
-  /**
-   * A FIN can mean "this was all" or "I am gone", and looks the same. Scripts that close their side do so with their request;
-   * who closes after having waited for a while has given up, and the work for it is cancelled.
-   */
-  private isHalfClose(): boolean {
-    const { limits, sweeper } = this.context;
-    return sweeper.now - this.lastByteAt < limits.halfCloseWindowMs;
   }
 
   private onClose(): void {
@@ -364,25 +315,9 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
     this.context.sweeper.delete(this);
     const { exchange } = this;
     this.exchange = undefined;
+    this.body.detach();
     exchange?.failBody(new HttpProxyError('client-gone', 'the client closed the connection'));
     exchange?.close(raw && !this.socket.errored && this.socket.writableFinished);
     this.context.onClosed(this);
-  }
-
-  /** While the endpoint takes its time. */
-  private responseDeadline(): number {
-    if (!this.halfClosed) return Number.POSITIVE_INFINITY;
-    return this.context.sweeper.now + this.context.limits.halfClosedMs;
-  }
-
-  private bodyDeadline(): number {
-    // A body that goes on beside the response may be as silent as it likes; the time of the endpoint bounds both.
-    if (this.exchange?.responded === true) return Number.POSITIVE_INFINITY;
-    return this.context.sweeper.now + this.context.limits.bodyIdleMs;
-  }
-
-  private tunnelDeadline(): number {
-    const { tunnelIdleMs } = this.context.limits;
-    return tunnelIdleMs === 0 ? Number.POSITIVE_INFINITY : this.context.sweeper.now + tunnelIdleMs;
   }
 }
