@@ -119,6 +119,10 @@ export interface ControlTunables {
   readonly maxRecords: number;
   /** Largest signed record in bytes. */
   readonly maxRecordBytes: number;
+  /** Records that a server of the DHT keeps, two per node; the one not put again for longest goes first. */
+  readonly maxDhtRecords: number;
+  /** The same in bytes. */
+  readonly maxDhtBytes: number;
   /** A record that nobody refreshed for this long is dropped, in milliseconds. */
   readonly recordTtlMs: number;
   /** Own record is signed anew and published this often, in milliseconds. */
@@ -174,6 +178,8 @@ export const controlDefaults: ControlTunables = {
   relayRetryMaxMs: 15_000,
   maxRecords: 10_000,
   maxRecordBytes: 8 * 1024,
+  maxDhtRecords: 20_000,
+  maxDhtBytes: 32 * 1024 * 1024, // 1.6 KB a record; usual are 0.5 to 1
   recordTtlMs: 7 * 24 * 3_600_000,
   recordRefreshMs: 3_600_000,
   lookupTimeoutMs: 2_000,

@@ -1,3 +1,4 @@
+import { type Metrics, noMetrics } from '@edgemesh/core';
 import { afterEach, expect, test } from 'vitest';
 import { addressOf, createTestPlanes, relayOf } from './test-planes.ts';
 
@@ -28,3 +29,15 @@ test('connects to the relay of another node that a common relay only knows by it
   await expect.poll(met, { timeout: 20_000 }).toBe(true);
   expect(b.relays()).toHaveLength(1);
 }, 30_000);
+
+test('a server of the DHT keeps no more records than its limit', async () => {
+  const gauges = new Map<string, () => number>();
+  const metrics: Metrics = { ...noMetrics, observe: ({ name }, read) => void gauges.set(name, read) };
+  const relay = await plane({ nodeName: 'relay', serveRelay: true, metrics, tunables: { maxDhtRecords: 6 } });
+  let latest = '';
+  for (let i = 0; i < 5; i++) latest = (await plane({ nodeName: `edge-${i}`, relays: relayOf(relay) })).nodeName;
+  const kept = () => gauges.get('edgemesh_control_dht_records')?.();
+  await expect.poll(kept, { timeout: 20_000 }).toBe(6); // each node puts two
+  await expect.poll(() => relay.records().some(({ nodeName }) => nodeName === latest), { timeout: 20_000 }).toBe(true);
+  expect(kept()).toBe(6);
+}, 50_000);

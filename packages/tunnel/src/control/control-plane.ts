@@ -68,6 +68,7 @@ async function assemble(options: ControlPlaneOptions, stack: AsyncDisposableStac
     dht: options.dht ?? false,
     autonat: options.autonat ?? false,
     tunables,
+    metrics,
   });
   stack.defer(async () => host.node.stop());
   const closing = new AbortController();

@@ -20,7 +20,9 @@ import type { Multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p, type ServiceFactoryMap } from 'libp2p';
 import type { ControlTunables } from '../options.ts';
 import type { SocketAddress } from '../types.ts';
+import type { ControlMetrics } from './metrics.ts';
 import { recordRules } from './records/dht-records.ts';
+import { DhtStore } from './records/dht-store.ts';
 import { type HopGrants, limitedRelayServer } from './relays/hop-limits.ts';
 import { fromMultiaddr, toMultiaddr } from './transport/multiaddrs.ts';
 import { type PskKeys, pskProtector } from './transport/psk-protector.ts';
@@ -38,6 +40,7 @@ export interface HostOptions {
   readonly dht: boolean;
   readonly autonat: boolean;
   readonly tunables: ControlTunables;
+  readonly metrics: ControlMetrics;
 }
 
 /** The libp2p node, and the doors into it that our own code needs. */
@@ -160,14 +163,18 @@ function listLinearly(manager: ConnectionManager): void {
 }
 
 /** Loaded only where they are wanted, to spare the memory of small nodes. */
-async function optionalServices({ autonat, dht, relay, tunables }: HostOptions): Promise<ServiceFactoryMap> {
+async function optionalServices(options: HostOptions): Promise<ServiceFactoryMap> {
+  const { autonat, dht, relay, tunables, metrics } = options;
   const services: Record<string, (components: never) => unknown> = {};
   if (autonat) services.autonat = (await import('@libp2p/autonat')).autoNAT({ protocolPrefix: 'edgemesh' });
   if (dht) {
     const { kadDHT } = await import('@libp2p/kad-dht');
     const rules = recordRules(tunables.maxRecordBytes);
     const clientMode = relay === undefined;
-    services.dht = kadDHT({ protocol: DHT_PROTOCOL, clientMode, ...rules, ...DHT_TIMES, peerInfoMapper: asItIs });
+    const create = kadDHT({ protocol: DHT_PROTOCOL, clientMode, ...rules, ...DHT_TIMES, peerInfoMapper: asItIs });
+    const store = new DhtStore(tunables, (reason) => metrics.dhtDropped.with(reason).add());
+    metrics.observeDht({ records: () => store.size, bytes: () => store.bytes });
+    services.dht = (components) => create(Object.create(components, { datastore: { value: store } }));
   }
   return services as ServiceFactoryMap;
 }

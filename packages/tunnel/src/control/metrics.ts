@@ -12,6 +12,10 @@ export interface ControlMetrics {
   readonly relaysConnected: Gauge;
   readonly relayChanges: Labelled<Counter>;
   readonly mdnsPackets: Labelled<Counter>;
+  /** What a server of the DHT did not keep or had to drop. */
+  readonly dhtDropped: Labelled<Counter>;
+  /** The same as below, of the DHT's records that we keep for others. */
+  observeDht(sizes: { readonly records: () => number; readonly bytes: () => number }): void;
   /** Registers the gauges that are read when metrics are collected. */
   observeSizes(sizes: { readonly records: () => number; readonly peers: () => number }): void;
 }
@@ -37,6 +41,11 @@ export function createControlMetrics(metrics: Metrics): ControlMetrics {
       .with(),
     relayChanges: counter('relay_changes_total', 'Relay connections gained and lost', 'change'),
     mdnsPackets: counter('mdns_packets_total', 'mDNS packets by outcome', 'outcome'),
+    dhtDropped: counter('dht_dropped_total', 'DHT entries that were not kept or had to go', 'reason'),
+    observeDht({ records, bytes }) {
+      metrics.observe({ name: 'edgemesh_control_dht_records', help: 'Records kept for the DHT' }, records);
+      metrics.observe({ name: 'edgemesh_control_dht_bytes', help: 'Memory of these records' }, bytes);
+    },
     observeSizes({ records, peers }) {
       metrics.observe({ name: 'edgemesh_control_records', help: 'Node records in memory' }, records);
       metrics.observe({ name: 'edgemesh_control_peers', help: 'Members with a control connection' }, peers);
