@@ -280,6 +280,15 @@ describe('a kept connection', () => {
     ]);
   });
 
+  it('is answered in full where the proxy answers a pipeline itself, at once', async () => {
+    const action = { kind: 'respond', status: 200, body: 'here' } as const;
+    const proxy = use(await startProxy(tableOf({ name: 'all', matches: [], action }), {}));
+    const one = 'GET / HTTP/1.1\r\nHost: h\r\n\r\n';
+    const last = 'GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n';
+    const answer = await exchangeRaw(proxy.port, one.repeat(3) + last);
+    expect(answer.match(/HTTP\/1.1 200/g)).toHaveLength(4);
+  });
+
   it('shares upstream connections and closes after its last request', async () => {
     let connections = 0;
     const server = use(

@@ -95,7 +95,6 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
 
   /** Reads heads as long as requests are answered at once; a loop, so that a pipeline does not grow the stack. */
   private advance(first: Buffer | undefined): void {
-    if (this.advancing) return;
     this.advancing = true;
     let chunk = first;
     try {
@@ -231,7 +230,8 @@ export class Http1ServerConnection implements ServerConnection, ExchangeConnecti
     else if (this.state === 'body') this.dropBody();
     else this.nextRequest();
     exchange.close(true);
-    if (this.state === 'head') this.advance(this.body.take());
+    // Answered while heads are being read: that loop goes on by itself with what waits.
+    if (this.state === 'head' && !this.advancing) this.advance(this.body.take());
   }
 
   /** The answer came before the request was complete, and promised that the connection stays. */
