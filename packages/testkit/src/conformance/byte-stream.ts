@@ -1,7 +1,9 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
-import { type ByteStream, MeshError } from '@edgemesh/core';
+import type { ByteStream } from '@edgemesh/core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describeResets } from './byte-stream-resets.ts';
+import { fill, MIB, material, sha256 } from './material.ts';
 import { type RecordedStream, type RecordOptions, recordStream } from './recorders.ts';
 
 /** Two connected ends, neither attached yet. */
@@ -20,39 +22,6 @@ export interface ByteStreamSuiteOptions {
   readonly bigBytes?: number;
   /** Most that may be in flight towards a paused reader before `write` must have answered false for good. Default 64 MiB. */
   readonly maxInFlightBytes?: number;
-}
-
-const MIB = 1 << 20;
-
-/** Chunks of very different sizes that add up to `total`, and their hash. */
-function material(total: number): { chunks: Uint8Array[]; hash: string } {
-  const sizes = [1, 17, 65_536, 1_400, 300_000, 4_096, 8];
-  const chunks: Uint8Array[] = [];
-  const hash = createHash('sha256');
-  for (let done = 0, i = 0; done < total; i++) {
-    const chunk = randomBytes(Math.min(sizes[i % sizes.length] as number, total - done));
-    hash.update(chunk);
-    chunks.push(chunk);
-    done += chunk.length;
-  }
-  return { chunks, hash: hash.digest('hex') };
-}
-
-const sha256 = (record: RecordedStream) => createHash('sha256').update(record.bytes()).digest('hex');
-
-/** Writes until a write is held back for good. Returns the bytes written, at most `limit`. */
-async function fill(writer: RecordedStream, limit: number): Promise<number> {
-  const chunk = Buffer.alloc(65_536, 7);
-  let written = 0;
-  while (written < limit) {
-    written += chunk.length;
-    if (writer.write(Buffer.from(chunk))) continue;
-    const before = writer.drains;
-    // No event tells that nothing will happen: give the far side many turns of the loop.
-    for (let i = 0; i < 200 && writer.drains === before; i++) await turn();
-    if (writer.drains === before) return written;
-  }
-  return written;
 }
 
 /** The contract of {@link ByteStream}, held against any implementation. The factory is called once per test. */
@@ -245,80 +214,6 @@ export function describeByteStream(
       expect(a.error).toBeUndefined();
     });
 
-    it('aborts both directions once, this side with the given error, the far side with an error', async () => {
-      const [a, b] = both();
-      a.write('x');
-      await b.until(() => b.receivedBytes === 1, 'a byte');
-      const error = new MeshError('limit', 'too much');
-      a.reset(error);
-      a.reset();
-      a.reset(new MeshError('timeout', 'late'));
-      await Promise.all([a.untilClosed(), b.untilClosed()]);
-      expect(a.error).toBe(error);
-      expect(b.error).toBeInstanceOf(MeshError);
-      expect(b.ended).toBe(false);
-    });
-
-    it('aborts with code aborted when no error is given, from either end', async () => {
-      const [a, b] = both();
-      b.write('x');
-      await a.until(() => a.receivedBytes === 1, 'a byte');
-      b.reset();
-      await Promise.all([a.untilClosed(), b.untilClosed()]);
-      expect(b.error?.code).toBe('aborted');
-      expect(a.error).toBeInstanceOf(MeshError);
-    });
-
-    it('aborts from within data', async () => {
-      const a = record(setup.a);
-      const b = record(setup.b, { onData: (_chunk, self) => self.reset() });
-      a.write(Buffer.alloc(1000));
-      a.write(Buffer.alloc(1000));
-      await Promise.all([a.untilClosed(), b.untilClosed()]);
-      expect(b.error?.code).toBe('aborted');
-    });
-
-    it('aborts after its own half-close', async () => {
-      const [a, b] = both();
-      a.write('x');
-      a.end();
-      await b.until(() => b.ended, 'ended');
-      a.reset();
-      await a.untilClosed();
-      expect(a.error?.code).toBe('aborted');
-      // After its end a TCP peer learns of a reset only when it writes, and each hop needs a write of its own.
-      for (let i = 0; i < 1000 && !b.closed; i++) {
-        b.write('y');
-        await turn();
-      }
-      await b.untilClosed();
-      expect(b.error).toBeInstanceOf(MeshError);
-    });
-
-    it('aborts although the far side does not read', async () => {
-      const [a, b] = both();
-      b.pause();
-      await fill(a, maxInFlightBytes);
-      a.reset();
-      await a.untilClosed();
-      b.resume();
-      await b.untilClosed();
-      expect(b.error).toBeInstanceOf(MeshError);
-    });
-
-    it('stays silent after closed', async () => {
-      const [a, b] = both();
-      a.reset();
-      await Promise.all([a.untilClosed(), b.untilClosed()]);
-      for (const end of [a, b]) {
-        end.write('x');
-        end.pause();
-        end.resume();
-        end.end();
-        end.reset();
-      }
-      for (let i = 0; i < 10; i++) await turn();
-      expect([a.violations, b.violations]).toEqual([[], []]);
-    });
+    describeResets({ both, maxInFlightBytes });
   });
 }
