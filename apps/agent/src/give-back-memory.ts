@@ -1,6 +1,5 @@
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { type CatalogView, type Clock, type Logger, systemClock, type Timer } from '@edgemesh/core';
+import { collectGarbage } from '@edgemesh/telemetry';
 
 /** Services that change at once in a load of a catalog rather than in daily life. */
 const LOAD_SERVICES = 1_000;
@@ -41,11 +40,4 @@ export function giveBackMemory(options: GiveBackOptions): Disposable {
       timer?.cancel();
     },
   };
-}
-
-/** V8 hands its collector to contexts that are made after this flag is set. */
-function collectGarbage(): void {
-  setFlagsFromString('--expose-gc');
-  const collect: unknown = runInNewContext('gc');
-  if (typeof collect === 'function') collect();
 }

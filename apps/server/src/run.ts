@@ -12,6 +12,7 @@ import { type Logger, type Metrics, messageOf, systemClock } from '@edgemesh/cor
 import { createAdminServer, createHealth, createLogger, createMetrics, observeProcess } from '@edgemesh/telemetry';
 import { createRelayServer, type RelayServer, readMeshSecrets } from '@edgemesh/tunnel';
 import { type Command, readArguments, USAGE } from './args.ts';
+import { giveBackMemory } from './give-back-memory.ts';
 
 export const VERSION = '0.1.0';
 
@@ -67,6 +68,11 @@ async function serve(config: ServerConfig, nodeName: string, log: Logger): Promi
   const module = health.register('relay');
   const relay = parts.use(await startRelay(config, nodeName, { log, metrics }));
   module.set('ready');
+  const load = () => {
+    const { circuits = 0, libp2pCircuits = 0 } = relay.relayStatus() ?? {};
+    return { circuits: circuits + libp2pCircuits, nodes: relay.control.connectedNodes };
+  };
+  parts.use(giveBackMemory({ load, log, clock: systemClock }));
   const started = systemClock.now();
   const status = () => ({
     node: nodeName,
@@ -76,6 +82,7 @@ async function serve(config: ServerConfig, nodeName: string, log: Logger): Promi
     modules: health.modules,
     relay: relay.relayStatus(),
     nodes: relay.control.records().length,
+    connectedNodes: relay.control.connectedNodes,
   });
   const listen = splitHostPort(config.adminListen);
   if (listen !== undefined) {

@@ -1,6 +1,7 @@
 export type { AdminRequest, AdminResponse, AdminRoute } from './admin-route.ts';
 export type { AdminServer, AdminServerOptions } from './admin-server.ts';
 export { createAdminServer } from './admin-server.ts';
+export { collectGarbage } from './collect-garbage.ts';
 export type { TelemetryErrorCode } from './errors.ts';
 export { TelemetryError } from './errors.ts';
 export { EXPOSITION_TYPE } from './exposition.ts';

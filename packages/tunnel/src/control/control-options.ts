@@ -90,6 +90,8 @@ export interface ManagedControlPlane extends ControlPlane {
   openCircuit(record: NodeRecord, signal: AbortSignal): Promise<Duplex>;
   /** Receives the far end of circuits that peers open here. */
   onCircuit(listener: (stream: Duplex, peerId: string) => void): void;
+  /** Members with a control connection to this node. */
+  readonly connectedNodes: number;
   /** Public addresses that were found to lead here, for our record; replaces those named before. */
   setFoundAddresses(addresses: readonly SocketAddress[]): void;
   /** Where a peer's control connections come from. */

@@ -174,6 +174,10 @@ export class Plane implements ManagedControlPlane {
     return this.#parts.port.addresses;
   }
 
+  get connectedNodes(): number {
+    return this.#parts.members.size;
+  }
+
   #defaultPort(): number {
     return this.#options.listen[0]?.port || this.listenAddresses[0]?.port || DEFAULT_PORT;
   }
