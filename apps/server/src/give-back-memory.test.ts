@@ -11,7 +11,7 @@ function setUp() {
     look = run;
     return { cancel };
   };
-  const clock: Clock = { now: () => 0, after };
+  const clock: Clock = { now: () => 0, wallNow: () => 0, after };
   const state = { load: { circuits: 0, nodes: 0 } as Load, collected: 0 };
   const collect = () => {
     state.collected++;
