@@ -47,7 +47,7 @@ export interface TunnelDeps {
   readonly gateway?: () => Promise<string | undefined>;
   /**
    * TCP connects whose SYN dies on its way, which opens our own NAT without waking the peer's (`@edgemesh/linux` has them).
-   * Loaded when a NAT answers with resets; without it such NATs are opened by good timing only.
+   * Loaded when a NAT answers with resets; without it such NATs are opened by good luck only.
    */
   readonly loadQuietDial?: () => Promise<DialQuietly>;
 }

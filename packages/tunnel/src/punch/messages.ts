@@ -8,7 +8,6 @@ import { TunnelError } from '../errors.ts';
  *   enum Type { CONNECT = 100; SYNC = 300; }
  *   required Type type = 1;
  *   repeated bytes ObsAddrs = 2;   // multiaddrs
- *   optional double fireAt = 15;   // ours: in a SYNC, when to dial by the receiver's clock, in milliseconds
  * }
  * ```
  */
@@ -16,14 +15,11 @@ export interface HolePunch {
   readonly type: 'CONNECT' | 'SYNC';
   /** Binary multiaddrs. */
   readonly observed: readonly Uint8Array[];
-  /** When to dial, by the receiver's own clock in milliseconds; at once where it is missing, as DCUtR has it. */
-  readonly fireAt?: number;
 }
 
 const TYPES = { CONNECT: 100, SYNC: 300 } as const;
 const TAG_TYPE = (1 << 3) | 0;
 const TAG_OBSERVED = (2 << 3) | 2;
-const TAG_FIRE_AT = (15 << 3) | 1;
 /** More addresses than any node has mappings. */
 const MAX_ADDRESSES = 16;
 const MAX_ADDRESS_BYTES = 256;
@@ -31,11 +27,6 @@ const MAX_ADDRESS_BYTES = 256;
 export function encodeHolePunch(message: HolePunch): Uint8Array {
   const bytes: number[] = [TAG_TYPE, ...varint(TYPES[message.type])];
   for (const address of message.observed) bytes.push(TAG_OBSERVED, ...varint(address.length), ...address);
-  if (message.fireAt !== undefined) {
-    const fireAt = Buffer.alloc(8);
-    fireAt.writeDoubleLE(message.fireAt);
-    bytes.push(TAG_FIRE_AT, ...fireAt);
-  }
   return Uint8Array.from(bytes);
 }
 
@@ -43,19 +34,16 @@ export function encodeHolePunch(message: HolePunch): Uint8Array {
 export function decodeHolePunch(bytes: Uint8Array): HolePunch {
   const reader = new Reader(bytes);
   let type: number | undefined;
-  let fireAt: number | undefined;
   const observed: Uint8Array[] = [];
   while (!reader.done) {
     const tag = reader.varint();
     if (tag === TAG_TYPE) type = reader.varint();
     else if (tag === TAG_OBSERVED) observed.push(reader.bytes(MAX_ADDRESS_BYTES));
-    else if (tag === TAG_FIRE_AT) fireAt = reader.double();
     else reader.skip(tag & 7);
     if (observed.length > MAX_ADDRESSES) throw malformed('too many addresses');
   }
-  const time = fireAt === undefined ? {} : { fireAt };
-  if (type === TYPES.CONNECT) return { type: 'CONNECT', observed, ...time };
-  if (type === TYPES.SYNC) return { type: 'SYNC', observed, ...time };
+  if (type === TYPES.CONNECT) return { type: 'CONNECT', observed };
+  if (type === TYPES.SYNC) return { type: 'SYNC', observed };
   throw malformed(`type ${type}`);
 }
 
@@ -98,12 +86,6 @@ class Reader {
     const length = this.varint();
     if (length > limit) throw malformed(`a field of ${length} bytes`);
     return Uint8Array.from(this.#take(length));
-  }
-
-  double(): number {
-    const value = Buffer.from(this.#take(8)).readDoubleLE();
-    if (!Number.isFinite(value)) throw malformed('not a time');
-    return value;
   }
 
   #take(length: number): Uint8Array {

@@ -8,11 +8,7 @@ export interface PunchOptions {
   readonly maxRefusals: number;
   /** Ports that are tried at once against NATs that reset; up to 16, as one message names no more. */
   readonly burst: number;
-  /** How often that is tried in one punch. */
-  readonly bursts: number;
-  /** Time between two SYNs of a burst, in milliseconds: half the time that a packet needs from NAT to NAT on a LAN. */
-  readonly burstSpacingMs: number;
-  /** Time for a burst, in milliseconds: a round trip over a bad mobile link. */
+  /** Time for that, in milliseconds: a round trip over a bad mobile link. */
   readonly burstTimeoutMs: number;
 }
 
@@ -21,7 +17,5 @@ export const punchDefaults: PunchOptions = {
   maxInbound: 32,
   maxRefusals: 4,
   burst: 16,
-  bursts: 8,
-  burstSpacingMs: 0.1,
   burstTimeoutMs: 1_000,
 };

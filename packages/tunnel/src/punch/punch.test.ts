@@ -1,6 +1,5 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, Socket } from 'node:net';
-import { systemClock } from '@edgemesh/core';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { pickLocalPort } from '../control/index.ts';
@@ -12,7 +11,6 @@ import { natKindOf } from './nat-kind.ts';
 import { answerObserve, observeMapping, parseObserved } from './observe.ts';
 import { openQuietly } from './quiet-open.ts';
 import { openSimultaneously } from './simultaneous-open.ts';
-import { answerTime, comparePeerClock, waitUntil } from './timing.ts';
 
 const closers: (() => void)[] = [];
 afterEach(() => {
@@ -31,7 +29,6 @@ describe('HolePunch messages', () => {
       {
         type: fc.constantFrom('CONNECT' as const, 'SYNC' as const),
         observed: fc.array(fc.uint8Array({ maxLength: 256 }), { maxLength: 16 }),
-        fireAt: fc.double({ noNaN: true, noDefaultInfinity: true }),
       },
       { requiredKeys: ['type', 'observed'] },
     );
@@ -251,31 +248,5 @@ describe('ways between mappings and addresses', () => {
       six.mappings.map(({ local }) => ['2001:db8::1', local]),
     );
     expect(six.mappings).toHaveLength(2);
-  });
-});
-
-describe('the moment to dial', () => {
-  it('is agreed on by comparing clocks', async () => {
-    type Handler = (peerId: string, body: Uint8Array, signal: AbortSignal) => Promise<Uint8Array>;
-    const handlers = new Map<string, Handler>();
-    answerTime({ handle: (method, handler) => void handlers.set(method, handler) });
-    const request = (method: string) =>
-      (handlers.get(method) as Handler)('peer', new Uint8Array(), new AbortController().signal);
-    const control = { request: (_: string, method: string) => request(method) };
-    const clock = await comparePeerClock(control, 'peer', new AbortController().signal);
-    expect(Math.abs(clock.offsetMs)).toBeLessThan(2); // it is the same clock
-    const mute = { request: async () => new Uint8Array(3) };
-    await expect(comparePeerClock(mute, 'peer', new AbortController().signal)).rejects.toMatchObject({
-      code: 'protocol',
-    });
-  });
-
-  it('is met to the fraction of a millisecond, and refused when it is far away', async () => {
-    const { signal } = new AbortController();
-    const moment = performance.now() + 15;
-    await waitUntil(moment, systemClock, signal);
-    expect(performance.now()).toBeGreaterThanOrEqual(moment);
-    await waitUntil(moment - 1_000, systemClock, signal);
-    await expect(waitUntil(moment + 60_000, systemClock, signal)).rejects.toMatchObject({ code: 'protocol' });
   });
 });

@@ -9,7 +9,6 @@ import type { PunchOptions } from './punch-options.ts';
 import { type DialQuietly, openQuietly } from './quiet-open.ts';
 import { addressesIn, encodeConnect, PUNCH_CONNECT, PUNCH_SYNC, PunchResponder } from './responder.ts';
 import { type Opened, openSimultaneously } from './simultaneous-open.ts';
-import { answerTime, comparePeerClock, momentAfterSync, waitUntil } from './timing.ts';
 
 /** Addresses of the side that is asked: one per IP version. */
 const MAX_PEERS = 2;
@@ -54,7 +53,6 @@ class HolePuncher implements Puncher {
   constructor(deps: PuncherDeps) {
     this.#deps = deps;
     const { control, options, clock, log } = deps;
-    answerTime(control);
     this.#responder = new PunchResponder({
       control,
       mapPorts: (families, signal) => this.#map(families, 1, signal),
@@ -69,9 +67,12 @@ class HolePuncher implements Puncher {
   async punch(record: NodeRecord, signal: AbortSignal): Promise<PunchedSocket> {
     const whole = AbortSignal.any([signal, this.#abort.signal]);
     const families = new Set<Family>([4, 6]);
-    const { socket, peer } = await this.#punchOnce(record, families, whole).catch((error: unknown) => {
-      if (!(error instanceof TunnelError) || error.code !== 'refused') throw error;
-      return this.#punchRefused(record.peerId, families, whole, error);
+    const { socket, peer } = await this.#punchOnce(record, families, whole).catch((refused: unknown) => {
+      if (!(refused instanceof TunnelError) || refused.code !== 'refused') throw refused;
+      return this.#punchQuietly(record.peerId, families, whole).catch((error: unknown) => {
+        this.#deps.log.debug('quiet punch failed', { peer: record.peerId, error: messageOf(error) });
+        throw refused;
+      });
     });
     return { socket, address: peer };
   }
@@ -91,24 +92,10 @@ class HolePuncher implements Puncher {
       if (!pairs.some(({ peer }) => familyOf(peer) === family)) families.delete(family);
     }
     // DCUtR: SYNC takes half a round trip, then both sides dial at once. Its answer only says that it came.
-    this.#sync(peerId, undefined, signal);
+    this.#sync(peerId, signal);
     await sleep(roundTripMs / 2, clock, signal);
     const open = AbortSignal.any([signal, AbortSignal.timeout(options.openTimeoutMs)]);
     return openSimultaneously(pairs, { signal: open, maxRefusals: options.maxRefusals, take: 'connected' });
-  }
-
-  async #punchRefused(
-    peerId: string,
-    families: ReadonlySet<Family>,
-    signal: AbortSignal,
-    refused: TunnelError,
-  ): Promise<Opened> {
-    try {
-      return await this.#punchQuietly(peerId, families, signal);
-    } catch (error) {
-      this.#deps.log.debug('quiet punch failed', { peer: peerId, error: messageOf(error) });
-      return this.#punchInBursts(peerId, families, signal, refused);
-    }
   }
 
   /**
@@ -124,42 +111,8 @@ class HolePuncher implements Puncher {
     const limitMs = Math.ceil(roundTripMs + options.burstTimeoutMs);
     const open = AbortSignal.any([signal, AbortSignal.timeout(limitMs)]);
     const opening = openQuietly(pairsOf(ports.mappings, peers), dialQuietly, open); // now, before the peer dials
-    this.#sync(peerId, undefined, signal);
+    this.#sync(peerId, signal);
     return await opening;
-  }
-
-  /**
-   * Where that does not help, as there is no router between the NATs, the two SYNs must cross on the wire: clocks are compared, and
-   * many pairs of ports dial around the agreed moment, one end in the opposite order of the other.
-   */
-  async #punchInBursts(
-    peerId: string,
-    families: ReadonlySet<Family>,
-    signal: AbortSignal,
-    refused: TunnelError,
-  ): Promise<Opened> {
-    const { clock, options } = this.#deps;
-    let last = refused;
-    for (let round = 0; round < options.bursts && !signal.aborted; round++) {
-      using ports = await this.#map(families, options.burst, signal);
-      const { peers } = await this.#connect(peerId, ports, signal);
-      const peerClock = await comparePeerClock(this.#deps.control, peerId, signal);
-      const moment = momentAfterSync(peerClock);
-      this.#sync(peerId, moment + peerClock.offsetMs, signal);
-      await waitUntil(moment, clock, signal);
-      const open = AbortSignal.any([signal, AbortSignal.timeout(options.burstTimeoutMs)]);
-      const pairs = pairsOf(ports.mappings, peers);
-      const { burstSpacingMs: spacingMs } = options;
-      try {
-        return await openSimultaneously(pairs, { signal: open, maxRefusals: 0, spacingMs, take: 'connected' });
-      } catch (error) {
-        if (!(error instanceof TunnelError)) throw error;
-        last = error;
-        const { roundTripMs } = peerClock;
-        this.#deps.log.debug('burst failed', { peer: peerId, round, roundTripMs, error: last.message });
-      }
-    }
-    throw last;
   }
 
   async #connect(peerId: string, ports: MappedPorts, signal: AbortSignal) {
@@ -168,8 +121,8 @@ class HolePuncher implements Puncher {
     return { peers: addressesIn(reply).slice(0, MAX_PEERS), roundTripMs: performance.now() - began };
   }
 
-  #sync(peerId: string, fireAt: number | undefined, signal: AbortSignal): void {
-    const body = encodeHolePunch({ type: 'SYNC', observed: [], ...(fireAt === undefined ? {} : { fireAt }) });
+  #sync(peerId: string, signal: AbortSignal): void {
+    const body = encodeHolePunch({ type: 'SYNC', observed: [] });
     this.#deps.control
       .request(peerId, PUNCH_SYNC, body, signal)
       .catch((error: unknown) => this.#deps.log.debug('SYNC was not answered', { error: messageOf(error) }));

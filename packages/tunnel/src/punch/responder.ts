@@ -8,7 +8,6 @@ import { type Family, familyOf, type MappedPorts, pairsOf } from './mappings.ts'
 import { decodeHolePunch, encodeHolePunch } from './messages.ts';
 import type { PunchOptions } from './punch-options.ts';
 import { openSimultaneously } from './simultaneous-open.ts';
-import { waitUntil } from './timing.ts';
 
 /** DCUtR's CONNECT exchange and its SYNC, each one RPC with a HolePunch message as body. */
 export const PUNCH_CONNECT = 'punch.connect';
@@ -82,26 +81,23 @@ export class PunchResponder implements Disposable {
     if (inbound === undefined || inbound.synced) throw new TunnelError('protocol', 'SYNC without CONNECT, or too late');
     inbound.synced = true;
     inbound.timer.cancel();
-    this.#open(peerId, inbound, message.fireAt).catch((error: unknown) =>
+    this.#open(peerId, inbound).catch((error: unknown) =>
       this.#deps.log.debug('punch failed', { peer: peerId, error: messageOf(error) }),
     );
     return new Uint8Array();
   }
 
-  async #open(peerId: string, inbound: Inbound, fireAt: number | undefined): Promise<void> {
-    const { options, clock } = this.#deps;
+  async #open(peerId: string, inbound: Inbound): Promise<void> {
+    const { options } = this.#deps;
     const deadline = AbortSignal.timeout(options.openTimeoutMs);
     const signal = AbortSignal.any([inbound.abort.signal, this.#deps.signal, deadline]);
     try {
-      if (fireAt !== undefined) await waitUntil(fireAt, clock, signal);
-      // In the other order than the peer: so the pairs differ in who is first, and by how much.
-      const pairs = pairsOf(inbound.ports.mappings, inbound.peers).reverse();
+      const pairs = pairsOf(inbound.ports.mappings, inbound.peers);
       const isBurst = inbound.peers.length > MAX_FAMILIES;
       const { socket, peer } = await openSimultaneously(pairs, {
         signal,
         take: 'spoken',
         maxRefusals: isBurst ? 0 : Number.POSITIVE_INFINITY,
-        spacingMs: isBurst ? options.burstSpacingMs : 0,
       });
       this.#deps.onPunched(peerId, socket, peer);
     } finally {

@@ -20,8 +20,6 @@ export interface OpenOptions {
   readonly signal: AbortSignal;
   /** Refusals after which a pair is left alone. */
   readonly maxRefusals: number;
-  /** Time between one pair's first SYN and the next one's, in milliseconds; kept exactly, by waiting busily. */
-  readonly spacingMs?: number;
   /** Which pair is taken: the first that connects (who speaks first), or the first that the peer speaks on. */
   readonly take: 'connected' | 'spoken';
 }
@@ -38,7 +36,7 @@ export interface Opened {
  */
 export function openSimultaneously(pairs: readonly OpenPair[], options: OpenOptions): Promise<Opened> {
   return new Promise((resolve, reject) => {
-    const { signal, spacingMs = 0 } = options;
+    const { signal } = options;
     const attempts: Attempt[] = [];
     let left = pairs.length;
     let last = 'no answer';
@@ -57,17 +55,8 @@ export function openSimultaneously(pairs: readonly OpenPair[], options: OpenOpti
       last = messageOf(error);
       if (--left === 0) finish(undefined, true);
     };
-    const began = performance.now();
-    for (const [i, pair] of pairs.entries()) {
-      waitBusily(began + i * spacingMs);
-      attempts.push(new Attempt(pair, options, finish, onFailed));
-    }
+    for (const pair of pairs) attempts.push(new Attempt(pair, options, finish, onFailed));
   });
-}
-
-/** Timers are a millisecond coarse, and two SYNs must cross within the fraction of one. */
-export function waitBusily(until: number): void {
-  while (performance.now() < until);
 }
 
 class Attempt {
