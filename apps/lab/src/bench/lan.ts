@@ -1,14 +1,14 @@
 import { createMesh, POD_IP } from '../harness/mesh.ts';
 import type { Row } from './report.ts';
 import { cpuSeconds, dnsLatency, dnsperf, residentMegabytes, startIperf, startNginx } from './tools.ts';
-import { benchServices, compareTraffic, HTTP_PORT, IPERF_IP, IPERF_PORT, WEB_IP } from './traffic.ts';
+import { benchServices, compareTraffic, HTTP_PORT, IPERF_IP, IPERF_PORT, SERVICE_PORT, WEB_IP } from './traffic.ts';
 
 /** Two nodes on one switch. Remote: client on a, endpoint on b. Local: client and endpoint on b. */
 export async function benchLan(seconds: number): Promise<Row[]> {
   await using mesh = await createMesh({ hosts: { a: { lan: 'home' }, b: { lan: 'home' } } });
   const [hostA, hostB] = [mesh.host('a'), mesh.host('b')];
   await hostB.must('ip', ['addr', 'add', `${POD_IP}/32`, 'dev', 'lo']);
-  await startNginx(hostB, mesh.folder, '0.0.0.0', HTTP_PORT);
+  await startNginx(hostB, mesh.folder, '0.0.0.0', HTTP_PORT, SERVICE_PORT);
   await startIperf(hostB, [IPERF_PORT]);
   const services = benchServices('b', POD_IP);
   const [a, b] = [

@@ -6,14 +6,23 @@ import { createMesh, POD_IP } from '../harness/mesh.ts';
 import { QUIET } from './lan.ts';
 import type { Row } from './report.ts';
 import { startIperf, startNginx } from './tools.ts';
-import { benchServices, compareTraffic, HTTP_PORT, IPERF_IP, IPERF_PORT, type Way, WEB_IP } from './traffic.ts';
+import {
+  benchServices,
+  compareTraffic,
+  HTTP_PORT,
+  IPERF_IP,
+  IPERF_PORT,
+  SERVICE_PORT,
+  type Way,
+  WEB_IP,
+} from './traffic.ts';
 
 /** EdgeMesh, haproxy as a TLS-to-TLS TCP chain, a plain TCP chain in Node and Nebula, one after the other on the same two nodes. Ratios are to the direct path. */
 export async function benchPeers(seconds: number): Promise<Row[]> {
   await using mesh = await createMesh({ hosts: { a: { lan: 'home' }, b: { lan: 'home' } } });
   const [a, b] = [mesh.host('a'), mesh.host('b')];
   await b.must('ip', ['addr', 'add', `${POD_IP}/32`, 'dev', 'lo']);
-  await startNginx(b, mesh.folder, '0.0.0.0', HTTP_PORT);
+  await startNginx(b, mesh.folder, '0.0.0.0', HTTP_PORT, SERVICE_PORT);
   await startIperf(b, [IPERF_PORT]);
   const direct: Way = { client: a, web: `http://${b.address()}:${HTTP_PORT}/`, iperf: b.address() };
   const rows: Row[] = [];

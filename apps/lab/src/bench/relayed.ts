@@ -2,7 +2,7 @@ import { createMesh, POD_IP } from '../harness/mesh.ts';
 import { QUIET } from './lan.ts';
 import type { Row } from './report.ts';
 import { residentMegabytes, startIperf, startNginx } from './tools.ts';
-import { benchServices, compareTraffic, HTTP_PORT, IPERF_IP, IPERF_PORT, WEB_IP } from './traffic.ts';
+import { benchServices, compareTraffic, HTTP_PORT, IPERF_IP, IPERF_PORT, SERVICE_PORT, WEB_IP } from './traffic.ts';
 
 /** Two edges behind different NATs and a public server that splices. Direct: from the server's segment through b's open port. */
 export async function benchRelayed(seconds: number): Promise<Row[]> {
@@ -21,7 +21,7 @@ export async function benchRelayed(seconds: number): Promise<Row[]> {
   });
   const [hostA, hostB] = [mesh.host('a'), mesh.host('b')];
   await hostB.must('ip', ['addr', 'add', `${POD_IP}/32`, 'dev', 'lo']);
-  await startNginx(hostB, mesh.folder, '0.0.0.0', HTTP_PORT);
+  await startNginx(hostB, mesh.folder, '0.0.0.0', HTTP_PORT, SERVICE_PORT);
   await startIperf(hostB, [IPERF_PORT]);
   const server = await mesh.server('server');
   const services = benchServices('b', POD_IP);

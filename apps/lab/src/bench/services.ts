@@ -5,9 +5,8 @@ import { clusterIP, makeNode, makeService } from '../harness/objects.ts';
 import { preparePods, startPod } from '../harness/pods.ts';
 import type { Row } from './report.ts';
 import { cpuSeconds, iperf, startIperf, startNginx, type WrkResult, wrk } from './tools.ts';
+import { HTTP_PORT, IPERF_PORT, SERVICE_PORT } from './traffic.ts';
 
-const PORT = 8090;
-const IPERF_PORT = 5201;
 /** Short turns, many of them: other work on the machine then hits both ways alike. */
 const ROUNDS = 7;
 
@@ -26,11 +25,11 @@ export async function benchKernel(seconds: number): Promise<Row[]> {
   const near = await startPod(hostA, 'near', '10.244.1.2', '10.244.1.1', 24);
   const far = await startPod(hostB, 'far', '10.244.2.2', '10.244.2.1', 24);
   for (const pod of [near, far]) {
-    await startNginx(pod, mesh.folder, '0.0.0.0', PORT);
+    await startNginx(pod, mesh.folder, '0.0.0.0', HTTP_PORT, SERVICE_PORT);
     await startIperf(pod, [IPERF_PORT]);
   }
   const ports = [
-    { name: 'web', port: 80, targetPort: PORT },
+    { name: 'web', port: 80, targetPort: SERVICE_PORT },
     { name: 'iperf', port: IPERF_PORT },
   ];
   const objects = [
@@ -73,10 +72,10 @@ async function startPeer(mesh: Mesh): Promise<Target> {
   await preparePods(host, '10.244.3.1/24');
   const client = await startPod(host, 'peer-client', '10.244.3.3', '10.244.3.1', 24);
   const pod = await startPod(host, 'peer', '10.244.3.2', '10.244.3.1', 24);
-  await startNginx(pod, mesh.folder, '0.0.0.0', PORT);
+  await startNginx(pod, mesh.folder, '0.0.0.0', HTTP_PORT, SERVICE_PORT);
   await startIperf(pod, [IPERF_PORT]);
   const services = [
-    { name: 'WEB', clusterIP: '10.96.9.9', port: 80, targetPort: PORT, endpoints: ['10.244.3.2'] },
+    { name: 'WEB', clusterIP: '10.96.9.9', port: 80, targetPort: SERVICE_PORT, endpoints: ['10.244.3.2'] },
     { name: 'IPERF', clusterIP: '10.96.9.9', port: IPERF_PORT, targetPort: IPERF_PORT, endpoints: ['10.244.3.2'] },
   ];
   await host.must('sh', ['-ec', kubeProxyIptables(services)]);
@@ -122,7 +121,7 @@ async function compare(scenario: string, ways: Ways, seconds: number): Promise<R
     ['wrk Connection: close, 16', 16, true],
   ] as const) {
     const [a, b, c] = await inTurns((target) => {
-      const port = target.address === direct ? PORT : 80;
+      const port = target.address === direct ? HTTP_PORT : 80;
       return wrk(target.client, `http://${target.address}:${port}/`, seconds, connections, close);
     });
     const rate = (list: readonly WrkResult[]) => median(list.map(({ requestsPerSecond }) => requestsPerSecond));

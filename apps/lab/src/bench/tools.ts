@@ -117,13 +117,14 @@ async function runDnsperf(
   return stdout;
 }
 
-/** Starts nginx with a small static answer on a port of an address; the backend of all HTTP figures. */
+/** Starts nginx with a small static answer on ports of an address; the backend of all HTTP figures. */
 export async function startNginx(
   machine: LabMachine,
   folder: string,
   address: string,
-  port: number,
+  ...ports: readonly [number, ...number[]]
 ): Promise<LabProcess> {
+  const listen = ports.map((port) => `listen ${address}:${port} backlog=4096;`).join(' ');
   const config = join(folder, `nginx-${machine.name}.conf`);
   await writeFile(
     config,
@@ -133,12 +134,12 @@ http {
   access_log off; keepalive_requests 1000000000;
   client_body_temp_path ${folder}/nginx-body; proxy_temp_path ${folder}/nginx-proxy; fastcgi_temp_path ${folder}/nginx-fcgi;
   uwsgi_temp_path ${folder}/nginx-uwsgi; scgi_temp_path ${folder}/nginx-scgi;
-  server { listen ${address}:${port} backlog=4096; location / { return 200 "hello from nginx, 32 bytes long.\\n"; } }
+  server { ${listen} location / { return 200 "hello from nginx, 32 bytes long.\\n"; } }
 }
 `,
   );
   const child = machine.spawn('nginx', ['-c', config]);
-  const probe = async () => (await machine.exec('curl', ['-sf', `http://${address}:${port}/`])).code === 0;
+  const probe = async () => (await machine.exec('curl', ['-sf', `http://${address}:${ports[0]}/`])).code === 0;
   for (let i = 0; i < 50; i++) {
     if (await probe()) return child;
     if (!child.running) break;

@@ -4,6 +4,8 @@ import type { Row } from './report.ts';
 import { iperf, type WrkResult, wrk } from './tools.ts';
 
 export const HTTP_PORT = 8090;
+/** Services have a port of their own: what the kernel has translated must not meet closed direct connections of the same ports. */
+export const SERVICE_PORT = 8091;
 export const IPERF_PORT = 5201;
 export const WEB_IP = '10.96.9.1';
 export const IPERF_IP = '10.96.9.2';
@@ -12,7 +14,7 @@ export const IPERF_IP = '10.96.9.2';
 export function benchServices(node: string, address: string): ServicePlan[] {
   const endpoints = [{ address, node }];
   return [
-    { name: 'web', clusterIP: WEB_IP, ports: [{ name: 'tcp-web', port: 80, targetPort: HTTP_PORT }], endpoints },
+    { name: 'web', clusterIP: WEB_IP, ports: [{ name: 'tcp-web', port: 80, targetPort: SERVICE_PORT }], endpoints },
     { name: 'iperf', clusterIP: IPERF_IP, ports: [{ name: 'tcp-iperf', port: IPERF_PORT }], endpoints },
   ];
 }
