@@ -43,6 +43,7 @@ export async function compareTraffic(scenario: string, direct: Way, mesh: Way, s
     });
   }
   const load = async (what: string, connections: number, close: boolean) => {
+    for (const way of [direct, mesh]) await wrk(way.client, way.web, WARM_UP_SECONDS, connections, close);
     const a = await wrk(direct.client, direct.web, seconds, connections, close);
     const b = await wrk(mesh.client, mesh.web, seconds, connections, close);
     rows.push(compareWrk(scenario, what, a, b));
@@ -53,6 +54,8 @@ export async function compareTraffic(scenario: string, direct: Way, mesh: Way, s
   return rows;
 }
 
+/** What has just started is still being compiled; an agent runs for months. */
+const WARM_UP_SECONDS = 1;
 const INTERACTIVE = 'wrk keep-alive, 1 connection beside a bulk stream';
 
 /** One request after the other while iperf3 fills the path: what an interactive user feels. */
