@@ -6,8 +6,8 @@ import { createFakeClock } from '@edgemesh/testkit';
 import { describeByteStream, makeEndpoint } from '@edgemesh/testkit/conformance';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createLocalDialer } from './local-dialer.ts';
-import { socketByteStream } from './sockets/socket-stream.ts';
 import { createTcpProxy, type TcpProxyDeps, type TcpProxyOptions } from './tcp-proxy.ts';
+import { proxiedPair } from './testing/proxied-pair.ts';
 import { startTcpServer, tcpEcho } from './testing/servers.ts';
 import type { Upstream } from './upstream.ts';
 
@@ -94,29 +94,7 @@ function countingMetrics() {
   return { metrics, counts };
 }
 
-describeByteStream(
-  'a connection through the TCP proxy',
-  async () => {
-    const target = await startTcpServer();
-    const dialer = createLocalDialer();
-    const between = await createTcpProxy(
-      { listen: { host: '127.0.0.1', port: 0 }, drainMs: 0 },
-      { dialer, route: () => upstreamOf(target.port) },
-    );
-    const a = dialer.dial({ address: '127.0.0.1', port: between.port });
-    const accepted = await target.accepted();
-    return {
-      a,
-      b: socketByteStream(accepted),
-      leftovers: () => dialer.openStreams + between.active,
-      async dispose() {
-        await between[Symbol.asyncDispose]();
-        await target.dispose();
-      },
-    };
-  },
-  { bigBytes: 4 << 20 },
-);
+describeByteStream('a connection through the TCP proxy', proxiedPair, { bigBytes: 4 << 20 });
 
 describe('the TCP proxy', () => {
   it('reaches a server that speaks first while the client stays silent', async () => {

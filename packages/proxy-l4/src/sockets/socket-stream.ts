@@ -60,11 +60,11 @@ class SocketStream implements ByteStream {
   }
 
   write(chunk: Uint8Array): boolean {
-    return this.isWritable(chunk) ? this.socket.write(chunk) : true;
+    return this.beginWrite(chunk) ? this.socket.write(chunk) : true;
   }
 
   writeCopy(chunk: Uint8Array): boolean {
-    return this.isWritable(chunk) ? writeThrough(this.socket, chunk) : true;
+    return this.beginWrite(chunk) ? writeThrough(this.socket, chunk) : true;
   }
 
   end(): void {
@@ -101,8 +101,8 @@ class SocketStream implements ByteStream {
     this.socket.uncork();
   }
 
-  /** What is written in one turn leaves in one system call. */
-  private isWritable(chunk: Uint8Array): boolean {
+  /** False when the chunk is not to be sent. What is written in one turn leaves in one system call, hence the cork. */
+  private beginWrite(chunk: Uint8Array): boolean {
     if (this.done || this.ending || chunk.length === 0) return false;
     if (this.corked) return true;
     this.corked = true;
