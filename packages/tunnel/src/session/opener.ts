@@ -96,7 +96,7 @@ export class Opener {
   private admitWaiting(): void {
     this.isAdmitting = false;
     const { accounts, clock } = this.host;
-    while (!this.line.isEmpty && accounts.exceeded('out', this.streams) === undefined) {
+    while (accounts.exceeded('out', this.streams) === undefined) {
       const next = this.line.next();
       if (next === undefined) return;
       this.streams++;

@@ -47,7 +47,7 @@ export class DhtStore {
     if (!path.startsWith(RECORDS)) this.#dropped('provider');
     else if (costOf(path, value) > maxDhtBytes || maxDhtRecords === 0) this.#dropped('too-big');
     else {
-      this.delete(key);
+      this.#remove(path);
       this.#records.set(path, value);
       this.#bytes += costOf(path, value);
       this.#makeRoom();
@@ -66,11 +66,7 @@ export class DhtStore {
   }
 
   delete(key: StoreKey): void {
-    const path = key.toString();
-    const value = this.#records.get(path);
-    if (value === undefined) return;
-    this.#records.delete(path);
-    this.#bytes -= costOf(path, value);
+    this.#remove(key.toString());
   }
 
   /** Only ever asked for providers. */
@@ -80,12 +76,18 @@ export class DhtStore {
 
   #makeRoom(): void {
     const { maxDhtRecords, maxDhtBytes } = this.#limits;
-    for (const [path, value] of this.#records) {
+    for (const path of this.#records.keys()) {
       if (this.#records.size <= maxDhtRecords && this.#bytes <= maxDhtBytes) return;
-      this.#records.delete(path);
-      this.#bytes -= costOf(path, value);
+      this.#remove(path);
       this.#dropped('too-many');
     }
+  }
+
+  #remove(path: string): void {
+    const value = this.#records.get(path);
+    if (value === undefined) return;
+    this.#records.delete(path);
+    this.#bytes -= costOf(path, value);
   }
 }
 
