@@ -18,11 +18,14 @@ import { createRunner, type Runner } from './exec.ts';
 import { ensureLink, type LinkPlan, removeLink } from './link/link.ts';
 import { type ApplyReport, createNftTable, type NftTableOptions } from './nft/table.ts';
 import { LINUX_DEFAULTS } from './options.ts';
+import { openSocketLb, type SocketLb, type SocketLbOptions } from './socket-lb/socket-lb.ts';
 
 export interface KernelRulesOptions extends Omit<NftTableOptions, 'runner' | 'linkAddresses' | 'linkName'> {
   readonly runner?: Runner;
   /** The link that carries the listeners' addresses. Default: edgemesh0 with 169.254.96.16. */
   readonly link?: LinkPlan;
+  /** Serve sockets of this machine at connect(2) where the kernel can; see {@link SocketLb}. Default: no. */
+  readonly socketLb?: Pick<SocketLbOptions, 'podGroup'>;
   readonly heartbeatIntervalMs?: number;
   readonly verifyIntervalMs?: number;
 }
@@ -37,6 +40,8 @@ export interface KernelRulesStatus {
   /** What works less well, and why: one sentence each. */
   readonly degraded: readonly string[];
   readonly skipped: ApplyReport['skipped'];
+  /** Absent: not asked for. `reason`: why sockets are not served, and nftables does it all. */
+  readonly socketLb?: { readonly frontends: number; readonly reason?: string };
 }
 
 /** The kernel's side of Service traffic: link, rules, connection tracking. */
@@ -84,6 +89,8 @@ class KernelRulesImpl implements KernelRules {
   #attempt = 0;
   #lastError: string | undefined;
   #skipped: ApplyReport['skipped'] = [];
+  #socketLb: SocketLb | undefined;
+  #socketLbError: LinuxError | undefined;
 
   constructor(options: KernelRulesOptions) {
     this.#options = options;
@@ -101,6 +108,13 @@ class KernelRulesImpl implements KernelRules {
     this.#metrics.observe({ name: 'edgemesh_linux_rules', help: 'Service ports in the nftables table' }, () => {
       return this.#table.ruleCount;
     });
+    this.#metrics.observe(
+      {
+        name: 'edgemesh_linux_socket_frontends',
+        help: 'Service addresses served at connect, without translation of packets',
+      },
+      () => this.#socketLb?.frontends ?? 0,
+    );
     this.#metrics.observe({ name: 'edgemesh_linux_elements', help: 'Elements in the nftables table' }, () => {
       return this.#table.elementCount;
     });
@@ -115,6 +129,12 @@ class KernelRulesImpl implements KernelRules {
       ...(this.#lastError === undefined ? {} : { lastError: this.#lastError }),
       degraded: [...this.#degraded.values()],
       skipped: this.#skipped,
+      ...(this.#options.socketLb !== undefined && {
+        socketLb: {
+          frontends: this.#socketLb?.frontends ?? 0,
+          ...(this.#socketLbError !== undefined && { reason: this.#socketLbError.message }),
+        },
+      }),
     };
   }
 
@@ -151,12 +171,30 @@ class KernelRulesImpl implements KernelRules {
       this.#attempt = 0;
       this.#reportSkipped(report.skipped);
       await this.#forget(report);
+      await this.#serveSockets(plan);
       this.#startLoops();
       return report;
     } catch (error) {
       this.#lastError = messageOf(error);
       this.#retryLater(plan);
       throw error;
+    }
+  }
+
+  /** An addition to the rules: where it does not work they do everything, and what may change is tried again with the next plan. */
+  async #serveSockets({ exclusions }: RulesPlan): Promise<void> {
+    const { socketLb: wanted, agentTimeoutSeconds = LINUX_DEFAULTS.agentTimeoutSeconds } = this.#options;
+    if (wanted === undefined || this.#socketLbError?.retryable === false) return;
+    try {
+      this.#socketLb ??= await openSocketLb({ ...wanted, agentTimeoutSeconds });
+      await this.#socketLb.apply(this.#table.rules(), exclusions);
+      this.#socketLbError = undefined;
+    } catch (error) {
+      if (!(error instanceof LinuxError)) throw error;
+      if (error.message !== this.#socketLbError?.message) {
+        this.#log.info('sockets are not served at connect, nftables does it all', { reason: error.message });
+      }
+      this.#socketLbError = error;
     }
   }
 
@@ -203,7 +241,10 @@ class KernelRulesImpl implements KernelRules {
   #startLoops(): void {
     if (this.#started) return;
     this.#started = true;
-    const beat = () => this.#table.beat();
+    const beat = async () => {
+      this.#socketLb?.beat();
+      await this.#table.beat();
+    };
     const verify = async () => {
       await ensureLink(this.#runner, this.#link);
       await this.#table.verify();
@@ -245,6 +286,7 @@ class KernelRulesImpl implements KernelRules {
     this.#stop.abort();
     await this.#queue;
     this.#started = false;
+    this.#socketLb?.[Symbol.dispose]();
     const results = await Promise.allSettled([this.#table.remove(), removeLink(this.#runner, this.#link.name)]);
     for (const result of results) {
       // Without the tool nothing of ours can be there.

@@ -41,7 +41,7 @@ export const kernelModule: AgentModule = {
     const { config, log, metrics } = context();
     const { bridgeDeviceName: name, bridgeDeviceIP, bridgeDeviceIPv6 } = config.commonConfig;
     const addresses = [bridgeDeviceIP, ...(bridgeDeviceIPv6 !== '' && (await hasIpv6()) ? [bridgeDeviceIPv6] : [])];
-    const { staleAfter } = config.modules.edgeProxy;
+    const { staleAfter, socketLB, podGroup } = config.modules.edgeProxy;
     const stack = new AsyncDisposableStack();
     const runner = stack.use(await createShellRunner());
     const kernel = stack.use(
@@ -49,6 +49,7 @@ export const kernelModule: AgentModule = {
         runner,
         link: { name, addresses },
         ...(staleAfter > 0 && { staleAfterSeconds: staleAfter }),
+        ...(socketLB === 'auto' && { socketLb: podGroup === '' ? {} : { podGroup } }),
         log,
         metrics,
       }),

@@ -171,6 +171,9 @@ async function startServer(
   return child;
 }
 
+/** `ip netns exec` hides control groups, which are there on every node. */
+const WITH_CGROUPS = 'mount -t cgroup2 none /sys/fs/cgroup; exec "$0" "$@"';
+
 async function startAgent(machine: LabMachine, folder: string, options: AgentOptions = {}): Promise<MeshAgent> {
   const home = join(folder, `agent-${machine.name}`);
   const manifestDir = join(home, 'manifests');
@@ -219,9 +222,13 @@ async function startAgent(machine: LabMachine, folder: string, options: AgentOpt
   await swapConfig(await configWith({}));
   await symlink(join('..data', 'config.yaml'), configFile);
   const launch = () =>
-    machine.spawn(process.execPath, [...AGENT_FLAGS, app('agent'), '--config-file', configFile], {
-      env: { NODE_NAME: machine.name, ...options.env },
-    });
+    machine.spawn(
+      'sh',
+      ['-c', WITH_CGROUPS, process.execPath, ...AGENT_FLAGS, app('agent'), '--config-file', configFile],
+      {
+        env: { NODE_NAME: machine.name, ...options.env },
+      },
+    );
   const agent: MeshAgent = {
     machine,
     process: launch(),

@@ -1,5 +1,14 @@
 import { choice, commaList, decimal, flag, integer, list, port, record, section, text } from '../fields.ts';
-import { cidr, dnsServer, domainName, interfaceName, ipAddress, ipRange, requestPath } from '../formats.ts';
+import {
+  cidr,
+  controlGroup,
+  dnsServer,
+  domainName,
+  interfaceName,
+  ipAddress,
+  ipRange,
+  requestPath,
+} from '../formats.ts';
 
 const OWN = 'is set by EdgeMesh itself and has no effect here';
 
@@ -58,6 +67,18 @@ export const proxySection = section(
       'auto',
       ['auto', 'off'],
       'Leave endpoints of other nodes to the kernel where it has a route to them by way of that node; off: the tunnel.',
+      { apply: 'process' },
+    ),
+    socketLB: choice(
+      'auto',
+      ['auto', 'off'],
+      'Connect processes of this node to endpoints at connect(2), by eBPF, where the kernel can; off: translate packets. Set off where sidecars must see Service addresses.',
+      { apply: 'process' },
+    ),
+    podGroup: text(
+      '',
+      controlGroup,
+      'Control group (v2) of the pods, relative to the root of the hierarchy, for socketLB. Empty: kubepods.slice or kubepods.',
       { apply: 'process' },
     ),
     onlyWhereNeeded: flag(

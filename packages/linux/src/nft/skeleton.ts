@@ -79,22 +79,20 @@ export function skeletonChains(options: SkeletonOptions): ChainText[] {
     { name: 'nat_prerouting', hook: `type nat hook prerouting priority ${nat}`, rules: natRules(true) },
     { name: 'nat_output', hook: `type nat hook output priority ${nat}`, rules: natRules(false) },
     { name: 'nat_postrouting', hook: `type nat hook postrouting priority ${nat + 200}`, rules: postrouting(options) },
-    ...(['input', 'forward', 'output'] as const).map(
-      (hook): ChainText => ({
-        name: `filter_${hook}`,
-        hook: `type filter hook ${hook} priority filter`,
-        rules: [
-          'ct state != new return',
-          // Translated by us or somebody else: whatever it went to, it was not refused.
-          'ct status dnat return',
-          'meta l4proto != { tcp, udp } return',
-          'meta nfproto ipv4 goto bare4',
-          'meta nfproto ipv6 goto bare6',
-        ],
-      }),
-    ),
+    { name: 'bare_prerouting', hook: `type nat hook prerouting priority ${nat + AFTER_OTHERS}`, rules: bareRules },
+    { name: 'bare_output', hook: `type nat hook output priority ${nat + AFTER_OTHERS}`, rules: bareRules },
   ];
 }
+
+/** After kube-proxy and container port mappings (-100): what they have translated does not come to further nat chains. */
+const AFTER_OTHERS = 60;
+
+/** What nobody has translated. In nat chains, which see first packets only: packets of established connections pay nothing for it. */
+const bareRules = [
+  'meta l4proto != { tcp, udp } return',
+  'meta nfproto ipv4 goto bare4',
+  'meta nfproto ipv6 goto bare6',
+];
 
 function natRules(fromOutside: boolean): string[] {
   return [

@@ -5,6 +5,7 @@ import {
   type Metrics,
   noMetrics,
   type RulesPlan,
+  type ServiceRule,
   silentLogger,
   systemClock,
 } from '@edgemesh/core';
@@ -53,6 +54,8 @@ export interface NftTable {
   verify(): Promise<readonly Mismatch[]>;
   /** Deletes the table. Idempotent. */
   remove(): Promise<void>;
+  /** The rules in the table, each frontend with one owner: as planned, less what was skipped. */
+  rules(): Iterable<ServiceRule>;
   readonly elementCount: number;
   readonly ruleCount: number;
 }
@@ -164,6 +167,7 @@ export function createNftTable(options: NftTableOptions): NftTable {
       state = undefined;
       await removeTable(runner, table);
     },
+    rules: () => (state === undefined ? [] : rulesOf(state)),
     get elementCount() {
       return state?.elementCount ?? 0;
     },
