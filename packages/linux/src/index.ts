@@ -22,6 +22,8 @@ export { LINUX_DEFAULTS } from './options.ts';
 export { readDefaultGateway } from './routes/default-gateway.ts';
 export * from './routes/routes.ts';
 export { createShellRunner, type ShellRunner, type ShellRunnerOptions } from './shell-runner.ts';
+export { findProcessGroups, type ProcessGroups } from './socket-lb/cgroup.ts';
+export type { SocketLbOptions } from './socket-lb/socket-lb.ts';
 export { type DialQuietly, loadQuietDial, type QuietDialOptions } from './sockets/quiet-dial.ts';
 export type { HostAndPort } from './sockets/socket-address.ts';
 export {

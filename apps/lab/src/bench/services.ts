@@ -2,7 +2,7 @@ import type { LabMachine } from '@edgemesh/testkit/netns';
 import { kubeProxyIptables } from '../harness/kube-proxy.ts';
 import { createMesh, type Mesh } from '../harness/mesh.ts';
 import { clusterIP, makeNode, makeService } from '../harness/objects.ts';
-import { preparePods, startPod } from '../harness/pods.ts';
+import { createPodGroup, preparePods, startPod } from '../harness/pods.ts';
 import type { Row } from './report.ts';
 import { cpuSeconds, iperf, startIperf, startNginx, type WrkResult, wrk } from './tools.ts';
 import { HTTP_PORT, IPERF_PORT, SERVICE_PORT } from './traffic.ts';
@@ -15,13 +15,14 @@ const ROUNDS = 7;
  * is kube-proxy's, by the rules that it writes for iptables.
  */
 export async function benchKernel(seconds: number): Promise<Row[]> {
+  await using group = await createPodGroup();
   await using mesh = await createMesh({ hosts: { a: { lan: 'home' }, b: { lan: 'home' }, c: { lan: 'home' } } });
   const [hostA, hostB] = [mesh.host('a'), mesh.host('b')];
   await preparePods(hostA, '10.244.1.1/24');
   await preparePods(hostB, '10.244.2.1/24');
   await hostA.must('ip', ['route', 'add', '10.244.2.0/24', 'via', hostB.address()]);
   await hostB.must('ip', ['route', 'add', '10.244.1.0/24', 'via', hostA.address()]);
-  const client = await startPod(hostA, 'client', '10.244.1.3', '10.244.1.1', 24);
+  const client = await startPod(hostA, 'client', '10.244.1.3', '10.244.1.1', 24, group);
   const near = await startPod(hostA, 'near', '10.244.1.2', '10.244.1.1', 24);
   const far = await startPod(hostB, 'far', '10.244.2.2', '10.244.2.1', 24);
   for (const pod of [near, far]) {
@@ -49,7 +50,11 @@ export async function benchKernel(seconds: number): Promise<Row[]> {
     }),
   ];
   const peer = await startPeer(mesh);
-  const agent = await mesh.agent('a', { objects, config: { commonConfig: { logLevel: 'info' } } });
+  const agent = await mesh.agent('a', {
+    objects,
+    modules: { edgeProxy: { enable: true, podGroup: group.name } },
+    config: { commonConfig: { logLevel: 'info' } },
+  });
   const rows: Row[] = [];
   for (const [what, direct, service] of [
     ['local', '10.244.1.2', '10.96.9.1'],

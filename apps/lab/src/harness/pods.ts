@@ -1,4 +1,14 @@
-import { execCommand, type LabMachine, type LabProcess, mustExec, spawnProcess } from '@edgemesh/testkit/netns';
+import { mkdir, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { findProcessGroups } from '@edgemesh/linux';
+import {
+  execCommand,
+  type LabMachine,
+  type LabProcess,
+  mustExec,
+  pollUntil,
+  spawnProcess,
+} from '@edgemesh/testkit/netns';
 
 /** Where pods of every node live, as docker would place them: the same everywhere. */
 export const POD_GATEWAY = '172.17.0.1';
@@ -25,6 +35,7 @@ export async function startPod(
   address: string,
   gateway = POD_GATEWAY,
   prefix = 16,
+  group?: PodGroup,
 ): Promise<LabMachine> {
   const holder = node.spawn('unshare', ['-n', 'sh', '-c', 'echo ready; exec sleep 100000']);
   await holder.waitForLine('ready');
@@ -41,37 +52,70 @@ export async function startPod(
     '-ec',
     `ip link set lo up; ip addr add ${address}/${prefix} dev eth0; ip link set eth0 up; ip route add default via ${gateway}`,
   ]);
-  return machineIn(node, name, holder);
+  return machineIn(node, name, holder, group);
 }
 
-/** The namespace that a process of the node holds, as a machine of its own; what it runs ends with the holder. */
-export function machineIn(node: LabMachine, name: string, holder: LabProcess): LabMachine {
-  const inside = insideOf(holder);
+/**
+ * The namespace that a process of the node holds, as a machine of its own; what it runs ends with the holder, and belongs to the
+ * control group.
+ */
+export function machineIn(node: LabMachine, name: string, holder: LabProcess, group?: PodGroup): LabMachine {
+  const inside = ['nsenter', ...insideOf(holder)];
+  const [file, ...first] =
+    group === undefined ? inside : ['sh', '-c', JOIN, join(group.folder, 'cgroup.procs'), ...inside];
+  const spawn: LabMachine['spawn'] = (command, args = [], options) => {
+    const child = spawnProcess(file as string, [...first, command, ...args], options);
+    holder.exited.then(
+      () => child.kill('SIGKILL'),
+      () => undefined,
+    );
+    return child;
+  };
   return {
     ...node,
     name,
-    exec: (command, args = [], options) => execCommand('nsenter', [...inside, command, ...args], options),
-    must: (command, args = [], options) => mustExec('nsenter', [...inside, command, ...args], options),
-    spawn: (command, args = [], options) => {
-      const child = spawnProcess('nsenter', [...inside, command, ...args], options);
-      holder.exited.then(
-        () => child.kill('SIGKILL'),
-        () => undefined,
-      );
-      return child;
-    },
-    node: (file, args = [], options) => {
-      const child = spawnProcess(
-        'nsenter',
-        [...inside, process.execPath, '--conditions=@edgemesh/source', file, ...args],
-        options,
-      );
-      holder.exited.then(
-        () => child.kill('SIGKILL'),
-        () => undefined,
-      );
-      return child;
-    },
+    exec: (command, args = [], options) => execCommand(file as string, [...first, command, ...args], options),
+    must: (command, args = [], options) => mustExec(file as string, [...first, command, ...args], options),
+    spawn,
+    node: (script, args = [], options) =>
+      spawn(process.execPath, ['--conditions=@edgemesh/source', script, ...args], options),
+  };
+}
+
+/** Joins the group, then becomes the command. */
+const JOIN = 'echo $$ > "$0"; exec "$@"';
+
+/** A control group such as kubelet makes for pods. */
+export interface PodGroup extends AsyncDisposable {
+  /** As the agent's `podGroup` wants it. */
+  readonly name: string;
+  readonly folder: string;
+}
+
+let groups = 0;
+
+/** Makes a group; dispose of it after what is in it. */
+export async function createPodGroup(): Promise<PodGroup> {
+  const { all } = await findProcessGroups();
+  const name = `edgemesh-lab-${process.pid}-${groups++}`;
+  const folder = join(all, name);
+  await mkdir(folder);
+  return {
+    name,
+    folder,
+    // Processes that were killed are in it until the kernel is done with them.
+    [Symbol.asyncDispose]: () =>
+      pollUntil(
+        () =>
+          rmdir(folder).then(
+            () => true,
+            (error: NodeJS.ErrnoException) => error.code === 'ENOENT',
+          ),
+        {
+          timeoutMs: 5_000,
+          what: `the end of ${name}`,
+        },
+      ).then(() => undefined),
   };
 }
 
