@@ -22,7 +22,6 @@ export const app = (name: string, entry = 'main') => join(apps, name, 'dist', `$
 
 /** How bin/edgemesh-agent starts Node. */
 const AGENT_FLAGS = ['--max-semi-space-size=4'];
-const AGENT_ENV = { UV_USE_IO_URING: '0' };
 
 /** The mesh secret of every lab mesh that names no other. */
 export const LAB_SECRET = 'lab-secret-of-this-run-only';
@@ -227,7 +226,7 @@ async function startAgent(machine: LabMachine, folder: string, options: AgentOpt
       'sh',
       ['-c', WITH_CGROUPS, process.execPath, ...AGENT_FLAGS, app('agent'), '--config-file', configFile],
       {
-        env: { ...AGENT_ENV, NODE_NAME: machine.name, ...options.env },
+        env: { NODE_NAME: machine.name, ...options.env },
       },
     );
   const agent: MeshAgent = {
