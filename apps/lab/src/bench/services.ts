@@ -106,7 +106,9 @@ async function compare(scenario: string, ways: Ways, seconds: number): Promise<R
   const inTurns = async <T>(measure: (target: Target) => Promise<T>) => {
     const results: [T[], T[], T[]] = [[], [], []];
     for (let round = 0; round < ROUNDS; round++) {
-      for (const [i, target] of targets.entries()) results[i]?.push(await measure(target));
+      // There and back: none is always the one after a pause.
+      const order = round % 2 === 0 ? [0, 1, 2] : [2, 1, 0];
+      for (const i of order) results[i]?.push(await measure(targets[i] as Target));
     }
     return results;
   };

@@ -50,12 +50,13 @@ export async function compareTraffic(scenario: string, direct: Way, mesh: Way, s
   };
   await load('wrk keep-alive, 32 connections', 32, false);
   await load('wrk Connection: close, 16', 16, true);
+  await load('wrk Connection: close, 64', 64, true);
   rows.push(compareWrk(scenario, INTERACTIVE, await besideBulk(direct, seconds), await besideBulk(mesh, seconds)));
   return rows;
 }
 
 /** What has just started is still being compiled; an agent runs for months. */
-const WARM_UP_SECONDS = 1;
+const WARM_UP_SECONDS = 3;
 const INTERACTIVE = 'wrk keep-alive, 1 connection beside a bulk stream';
 
 /** One request after the other while iperf3 fills the path: what an interactive user feels. */
