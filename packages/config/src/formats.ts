@@ -55,15 +55,15 @@ export const filePath = byPattern('an absolute file path', /^\/\P{Cc}{0,4095}$/u
 /** Path and query of an HTTP request: visible ASCII from the first slash on. */
 export const requestPath = byPattern('the path of an HTTP request such as /healthz', /^\/[!-~]{0,1023}$/);
 /** Linux interface names: 1 to 15 bytes without slash or space (`IFNAMSIZ`). */
-export const controlGroup = byPattern(
-  'a control group relative to the root of the hierarchy, such as kubepods.slice',
-  /^(?!(.*\/)?\.\.?(\/|$))[\w.@:\\-]{1,255}(\/[\w.@:\\-]{1,255}){0,15}$/,
-);
 export const interfaceName = byPattern(
   'a network interface name (at most 15 characters, no space or slash)',
   /^(?!\.{1,2}$)[^\s/:\p{Cc}]{1,15}$/u,
 );
 /** RFC 1123 subdomain, as Kubernetes demands of node names. */
+export const controlGroup = byPattern(
+  'a control group relative to the root of the hierarchy, such as kubepods.slice',
+  /^(?!(.*\/)?\.\.?(\/|$))[\w.@:\\-]{1,255}(\/[\w.@:\\-]{1,255}){0,15}$/,
+);
 export const nodeName = byPattern('a Kubernetes node name (lower-case letters, digits, "-" and ".")', DOMAIN);
 export const namespaceName = byPattern(
   'a Kubernetes namespace (lower-case letters, digits and "-", at most 63)',

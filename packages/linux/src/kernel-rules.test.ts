@@ -5,7 +5,7 @@ import { cleanupAll } from './cleanup.ts';
 import { forgetFlows, staleFlows } from './conntrack/conntrack.ts';
 import { LinuxError } from './errors.ts';
 import { createRecordingRunner, type RecordedCall } from './exec.ts';
-import { createKernelRules } from './kernel-rules.ts';
+import { createKernelRules, type KernelRulesOptions } from './kernel-rules.ts';
 
 const rule = (more: Partial<ServiceRule> = {}): ServiceRule => ({
   key: 'a',
@@ -29,6 +29,89 @@ async function settle(): Promise<void> {
 /** Answers as a kernel does that has our table: the check run of the watchdog fails because the chain is in use. */
 const healthy = (call: RecordedCall) =>
   call.args[0] === '-c' ? { code: 1, stderr: 'Device or resource busy' } : undefined;
+
+/** Sockets that are served when `failing` is undefined, and count what they are asked. */
+function fakeSockets() {
+  const state = { failing: undefined as Error | undefined, beats: 0, frontends: 0, disposed: 0 };
+  const check = async () => {
+    if (state.failing !== undefined) throw state.failing;
+  };
+  const open: NonNullable<KernelRulesOptions['socketLb']>['open'] = async () => ({
+    groups: { all: '/cgroup', pods: { path: '/cgroup/kubepods', inode: 5 }, isWhole: false },
+    get frontends() {
+      return state.frontends;
+    },
+    async apply(rules) {
+      await check();
+      state.frontends = [...rules].length;
+    },
+    async beat() {
+      await check();
+      state.beats++;
+    },
+    [Symbol.dispose]: () => void state.disposed++,
+  });
+  return { state, options: { open } };
+}
+
+const notFirewalld = (call: RecordedCall) =>
+  call.args.includes('firewalld') ? { code: 1, stderr: 'No such file or directory' } : healthy(call);
+
+describe('sockets beside the rules', () => {
+  const setUp = (answer: typeof healthy = notFirewalld) => {
+    const sockets = fakeSockets();
+    const clock = createFakeClock();
+    const runner = createRecordingRunner(answer);
+    const rules = createKernelRules({ runner, clock, socketLb: sockets.options, heartbeatIntervalMs: 1_000 });
+    const beat = async () => {
+      clock.advance(1_000);
+      await settle();
+    };
+    return { rules, beat, sockets: sockets.state };
+  };
+
+  it('are served with every plan and heartbeat, and no more after the end', async () => {
+    const { rules, beat, sockets } = setUp();
+    await rules.apply(plan(rule()));
+    expect(rules.status.socketLb).toEqual({ frontends: 1, pods: '/cgroup/kubepods', isPartial: true });
+    await beat();
+    expect(sockets.beats).toBe(1);
+    await rules.cleanup();
+    expect(sockets.disposed).toBe(1);
+  });
+
+  it('never keep the rules from being applied, whatever fails, and are tried again', async () => {
+    const { rules, beat, sockets } = setUp();
+    await using _ = rules;
+    sockets.failing = new RangeError('out of range');
+    await rules.apply(plan(rule()));
+    expect(rules.status).toMatchObject({ state: 'active', socketLb: { frontends: 0, reason: 'out of range' } });
+    await beat();
+    expect(rules.status.socketLb).toHaveProperty('reason');
+    sockets.failing = undefined;
+    await beat();
+    expect(rules.status.socketLb).not.toHaveProperty('reason');
+    expect(sockets.frontends).toBe(1);
+  });
+
+  it('are not tried again where time mends nothing', async () => {
+    const { rules, beat, sockets } = setUp();
+    await using _ = rules;
+    sockets.failing = new LinuxError('unsupported', 'an old kernel');
+    await rules.apply(plan(rule()));
+    sockets.failing = undefined;
+    await beat();
+    await rules.apply(plan(rule({ key: 'b' })));
+    expect(rules.status.socketLb).toMatchObject({ frontends: 0, reason: 'an old kernel' });
+  });
+
+  it('are left to the rules beside firewalld', async () => {
+    const { rules } = setUp(healthy);
+    await using _ = rules;
+    await rules.apply(plan(rule()));
+    expect(rules.status.socketLb).toMatchObject({ frontends: 0, reason: expect.stringContaining('firewalld') });
+  });
+});
 
 describe('the kernel rules', () => {
   it('merges applies that wait, and the last plan counts', async () => {

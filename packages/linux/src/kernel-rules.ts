@@ -25,7 +25,7 @@ export interface KernelRulesOptions extends Omit<NftTableOptions, 'runner' | 'li
   /** The link that carries the listeners' addresses. Default: edgemesh0 with 169.254.96.16. */
   readonly link?: LinkPlan;
   /** Serve sockets of this machine at connect(2) where the kernel can; see {@link SocketLb}. Default: no. */
-  readonly socketLb?: Pick<SocketLbOptions, 'podGroup'>;
+  readonly socketLb?: Pick<SocketLbOptions, 'podGroup'> & { readonly open?: typeof openSocketLb };
   readonly heartbeatIntervalMs?: number;
   readonly verifyIntervalMs?: number;
 }
@@ -41,7 +41,18 @@ export interface KernelRulesStatus {
   readonly degraded: readonly string[];
   readonly skipped: ApplyReport['skipped'];
   /** Absent: not asked for. `reason`: why sockets are not served, and nftables does it all. */
-  readonly socketLb?: { readonly frontends: number; readonly reason?: string };
+  readonly socketLb?: SocketLbStatus;
+}
+
+/** What is served at connect(2). */
+export interface SocketLbStatus {
+  readonly frontends: number;
+  /** The control group of the pods; absent: processes in the node's network namespace are served alone. */
+  readonly pods?: string;
+  /** True: only processes in the agent's own control-group namespace are served; start it in the node's. */
+  readonly isPartial?: true;
+  /** Why nothing is served. */
+  readonly reason?: string;
 }
 
 /** The kernel's side of Service traffic: link, rules, connection tracking. */
@@ -130,10 +141,7 @@ class KernelRulesImpl implements KernelRules {
       degraded: [...this.#degraded.values()],
       skipped: this.#skipped,
       ...(this.#options.socketLb !== undefined && {
-        socketLb: {
-          frontends: this.#socketLb?.frontends ?? 0,
-          ...(this.#socketLbError !== undefined && { reason: this.#socketLbError.message }),
-        },
+        socketLb: this.#socketLbStatus(),
       }),
     };
   }
@@ -171,8 +179,8 @@ class KernelRulesImpl implements KernelRules {
       this.#attempt = 0;
       this.#reportSkipped(report.skipped);
       await this.#forget(report);
-      await this.#serveSockets(plan);
       this.#startLoops();
+      await this.#serveSockets();
       return report;
     } catch (error) {
       this.#lastError = messageOf(error);
@@ -181,20 +189,41 @@ class KernelRulesImpl implements KernelRules {
     }
   }
 
-  /** An addition to the rules: where it does not work they do everything, and what may change is tried again with the next plan. */
-  async #serveSockets({ exclusions }: RulesPlan): Promise<void> {
+  #socketLbStatus(): SocketLbStatus {
+    const [lb, error] = [this.#socketLb, this.#socketLbError];
+    return {
+      frontends: lb?.frontends ?? 0,
+      ...(lb?.groups.pods !== undefined && { pods: lb.groups.pods.path }),
+      ...(lb?.groups.isWhole === false && { isPartial: true }),
+      ...(error !== undefined && { reason: error.message }),
+    };
+  }
+
+  /** An addition to the rules: where it does not work they do everything. What time may mend is tried again with each heartbeat. */
+  async #serveSockets(): Promise<void> {
     const { socketLb: wanted, agentTimeoutSeconds = LINUX_DEFAULTS.agentTimeoutSeconds } = this.#options;
     if (wanted === undefined || this.#socketLbError?.retryable === false) return;
+    await this.#trySockets(async () => {
+      if (this.#socketLb === undefined) {
+        await refuseBesideFirewalld(this.#runner);
+        const { open = openSocketLb, ...options } = wanted;
+        this.#socketLb = await open({ ...options, agentTimeoutSeconds });
+      }
+      await this.#socketLb.apply(this.#table.rules(), this.#wanted.exclusions);
+    });
+  }
+
+  async #trySockets(work: () => Promise<void> | undefined): Promise<void> {
     try {
-      this.#socketLb ??= await openSocketLb({ ...wanted, agentTimeoutSeconds });
-      await this.#socketLb.apply(this.#table.rules(), exclusions);
+      await work();
       this.#socketLbError = undefined;
     } catch (error) {
-      if (!(error instanceof LinuxError)) throw error;
-      if (error.message !== this.#socketLbError?.message) {
-        this.#log.info('sockets are not served at connect, nftables does it all', { reason: error.message });
+      const failure =
+        error instanceof LinuxError ? error : new LinuxError('failed', messageOf(error), { cause: error });
+      if (failure.message !== this.#socketLbError?.message) {
+        this.#log.info('sockets are not served at connect, nftables does it all', { reason: failure.message });
       }
-      this.#socketLbError = error;
+      this.#socketLbError = failure;
     }
   }
 
@@ -242,8 +271,11 @@ class KernelRulesImpl implements KernelRules {
     if (this.#started) return;
     this.#started = true;
     const beat = async () => {
-      this.#socketLb?.beat();
       await this.#table.beat();
+      // While the table cannot be brought up to date its rules run out, and sockets must not know better.
+      if (this.#lastError !== undefined) return;
+      if (this.#socketLbError === undefined) await this.#trySockets(() => this.#socketLb?.beat());
+      if (this.#socketLbError?.retryable) await this.#serveSockets();
     };
     const verify = async () => {
       await ensureLink(this.#runner, this.#link);
@@ -299,4 +331,14 @@ class KernelRulesImpl implements KernelRules {
   [Symbol.asyncDispose](): Promise<void> {
     return this.cleanup();
   }
+}
+
+/**
+ * firewalld lets in and on what was translated, whatever its zones say. A connection that goes to a pod or to our listener from the
+ * start would need their permission.
+ */
+async function refuseBesideFirewalld(runner: Runner): Promise<void> {
+  const { code } = await runner.run('nft', ['-t', 'list', 'table', 'inet', 'firewalld']);
+  if (code === 0)
+    throw new LinuxError('unsupported', 'firewalld, which runs here, only lets through what was translated');
 }

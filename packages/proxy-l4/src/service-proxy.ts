@@ -42,6 +42,8 @@ export interface ServiceProxyOptions extends DialUpstreamOptions, ConnectionBudg
   /** UDP flows at once, all listeners together. Default 12,288, of which one client address gets 10,240. */
   readonly maxUdpFlows?: number;
   readonly drainMs?: number;
+  /** What TCP clients are called that come from a listener's own address: this node's address. Default: as they come. */
+  readonly ownAddress?: () => string | undefined;
 }
 
 /** What the service proxy works with. */

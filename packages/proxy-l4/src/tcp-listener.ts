@@ -27,6 +27,8 @@ export interface TcpListenerOptions {
   readonly idleMs?: number;
   /** The same once one side has ended: a peer that dies then is not noticed otherwise. Default 3,600,000. */
   readonly halfClosedIdleMs?: number;
+  /** What clients are called that come from the listener's own address, as processes of this node may. Default: that address. */
+  readonly ownAddress?: () => string | undefined;
 }
 
 /** What a TCP listener works with. */
@@ -87,8 +89,13 @@ export async function createTcpListener(options: TcpListenerOptions, deps: TcpLi
 
   const server = createServer({ allowHalfOpen: true, noDelay: true });
   await listening(server, options);
-  acceptFrom(server, accept, (reason) => log.warn('accepting a connection failed', { error: reason }));
   const bound = server.address() as AddressInfo;
+  const named = (address: string) => (address === bound.address ? (options.ownAddress?.() ?? address) : address);
+  acceptFrom(
+    server,
+    (accepted, { address, port }) => accept(accepted, { address: named(address), port }),
+    (reason) => log.warn('accepting a connection failed', { error: reason }),
+  );
 
   let retirement: Promise<void> | undefined;
   const retire = async () => {

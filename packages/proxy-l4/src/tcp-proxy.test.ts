@@ -6,7 +6,7 @@ import { createFakeClock } from '@edgemesh/testkit';
 import { describeByteStream, makeEndpoint } from '@edgemesh/testkit/conformance';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createLocalDialer } from './local-dialer.ts';
-import { createTcpProxy, type TcpProxyDeps, type TcpProxyOptions } from './tcp-proxy.ts';
+import { createTcpProxy, type TcpConnection, type TcpProxyDeps, type TcpProxyOptions } from './tcp-proxy.ts';
 import { proxiedPair } from './testing/proxied-pair.ts';
 import { startTcpServer, tcpEcho } from './testing/servers.ts';
 import type { Upstream } from './upstream.ts';
@@ -95,6 +95,21 @@ function countingMetrics() {
 }
 
 describeByteStream('a connection through the TCP proxy', proxiedPair, { bigBytes: 4 << 20 });
+
+describe('the address of a client', () => {
+  it.each([
+    ['127.0.0.1', '192.0.2.7'],
+    ['127.0.0.2', '127.0.0.2'],
+  ])('that comes from %s is %s, where the listener is 127.0.0.1 and the node 192.0.2.7', async (localAddress, told) => {
+    const clients: string[] = [];
+    const route = (connection: TcpConnection) => void clients.push(connection.client.address);
+    const { port } = await proxy(route, { ownAddress: () => '192.0.2.7' });
+    const socket = connect({ port, host: '127.0.0.1', localAddress });
+    socket.on('error', () => undefined); // it is reset: nobody serves it
+    await new Promise((resolve) => socket.once('close', resolve));
+    expect(clients).toEqual([told]);
+  });
+});
 
 describe('the TCP proxy', () => {
   it('reaches a server that speaks first while the client stays silent', async () => {

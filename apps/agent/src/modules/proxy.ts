@@ -98,6 +98,7 @@ async function startProxy(context: AgentContext, deps: ProxyDeps): Promise<Proxy
       listeners,
       include: kernel ? needsListener(context, deps, include) : include,
       udpIdleMs: config.modules.edgeProxy.udpIdleTimeout * 1000,
+      ownAddress: () => view.current.nodes.get(context.nodeName)?.internalIPs[0],
     },
     { catalog: view, balancing, dialer: deps.dialer, takeOver: requests.takeOver, log, metrics },
   );

@@ -29,8 +29,8 @@ export function staleFlows(
     for (const frontend of before?.frontends ?? []) {
       for (const from of gone) flows.push({ ...place(before as ServiceRule, frontend), from });
     }
-    if (now.size === 0 || (before !== undefined && targets(before).length > 0)) continue;
-    // Served from now on: whoever has been sending into the void must be translated with the next datagram.
+    if (before !== undefined && (now.size === 0 || targets(before).length > 0)) continue;
+    // Served, or refused, from now on: whoever has been sending into the void must hear of it with the next datagram.
     for (const frontend of after?.frontends ?? []) {
       const spot = place(after as ServiceRule, frontend);
       flows.push(spot.address === undefined ? spot : { ...spot, from: spot.address });

@@ -70,6 +70,7 @@ export interface ChainText {
  */
 export function skeletonChains(options: SkeletonOptions): ChainText[] {
   const nat = options.natPriority;
+  const bare = Math.max(nat + 1, AFTER_OTHERS);
   return [
     ...FAMILIES.flatMap((family) => familyChains(family, options)),
     { name: 'refuse', rules: ['meta l4proto tcp reject with tcp reset', 'reject with icmpx type port-unreachable'] },
@@ -79,13 +80,13 @@ export function skeletonChains(options: SkeletonOptions): ChainText[] {
     { name: 'nat_prerouting', hook: `type nat hook prerouting priority ${nat}`, rules: natRules(true) },
     { name: 'nat_output', hook: `type nat hook output priority ${nat}`, rules: natRules(false) },
     { name: 'nat_postrouting', hook: `type nat hook postrouting priority ${nat + 200}`, rules: postrouting(options) },
-    { name: 'bare_prerouting', hook: `type nat hook prerouting priority ${nat + AFTER_OTHERS}`, rules: bareRules },
-    { name: 'bare_output', hook: `type nat hook output priority ${nat + AFTER_OTHERS}`, rules: bareRules },
+    { name: 'bare_prerouting', hook: `type nat hook prerouting priority ${bare}`, rules: bareRules },
+    { name: 'bare_output', hook: `type nat hook output priority ${bare}`, rules: bareRules },
   ];
 }
 
 /** After kube-proxy and container port mappings (-100): what they have translated does not come to further nat chains. */
-const AFTER_OTHERS = 60;
+const AFTER_OTHERS = -50;
 
 /** What nobody has translated. In nat chains, which see first packets only: packets of established connections pay nothing for it. */
 const bareRules = [

@@ -17,8 +17,8 @@ export interface Assembler {
   store(size: Size, dst: Register, offset: number, src: Register): void;
   /** *(u32 *)(dst + offset) = value */
   storeNumber(dst: Register, offset: number, value: number): void;
-  /** src = *(u32 *)(dst + offset), which src is added to; atomic. */
-  fetchAdd(dst: Register, offset: number, src: Register): void;
+  /** *(u32 *)(dst + offset) += src, atomic. Without the old value, which arm64 gives since 5.18 only. */
+  add(dst: Register, offset: number, src: Register): void;
   call(helper: number): void;
   /** To the label when the register is (is not, is more than, unsigned) the number or other register. */
   jump(label: string): void;
@@ -42,7 +42,6 @@ const JUMP = { '==': 0x15, '!=': 0x55, '>': 0x25 } as const;
 const WITH_REGISTER = 0x08;
 const JUMP_ALWAYS = 0x05;
 const PSEUDO_MAP_FD = 1;
-const ATOMIC_ADD_AND_FETCH = 0x01;
 const BYTES = 8;
 
 interface Instruction {
@@ -71,7 +70,7 @@ export function createAssembler(): Assembler {
     load: (size, dst, src, offset) => add({ code: LOAD[size], dst, src, offset }),
     store: (size, dst, offset, src) => add({ code: STORE[size], dst, offset, src }),
     storeNumber: (dst, offset, value) => add({ code: 0x62, dst, offset, value }),
-    fetchAdd: (dst, offset, src) => add({ code: 0xc3, dst, src, offset, value: ATOMIC_ADD_AND_FETCH }),
+    add: (dst, offset, src) => add({ code: 0xc3, dst, src, offset }),
     call: (helper) => add({ code: 0x85, value: helper }),
     jump: (label) => add({ code: JUMP_ALWAYS, label }),
     jumpIf(register, is, other, label) {

@@ -1,4 +1,6 @@
 import { closeSync, constants, openSync } from 'node:fs';
+import { messageOf } from '@edgemesh/core';
+import { LinuxError } from '../errors.ts';
 import { ATTACH, type Bpf, SOCKET_NOTE_BYTES } from './bpf.ts';
 import type { ProcessGroups } from './cgroup.ts';
 import {
@@ -26,8 +28,18 @@ export interface Attachment extends Disposable {
   serveUntil(time: bigint): void;
 }
 
+/** What sockets keep of what they wanted: one map for all attachments, as sockets live longer than those. */
+export const createNotes = (bpf: Bpf): number =>
+  bpf.createMap({
+    name: 'edgemesh_notes',
+    kind: 'socket-storage',
+    keyBytes: 4,
+    valueBytes: SOCKET_NOTE_BYTES,
+    size: 0,
+  });
+
 /** Makes maps and loads the programs. Failures throw LinuxError and leave nothing. */
-export function createAttachment(bpf: Bpf, groups: ProcessGroups, size: AttachmentSize): Attachment {
+export function createAttachment(bpf: Bpf, groups: ProcessGroups, notes: number, size: AttachmentSize): Attachment {
   const fds: number[] = [];
   const keep = (fd: number) => {
     fds.push(fd);
@@ -44,15 +56,7 @@ export function createAttachment(bpf: Bpf, groups: ProcessGroups, size: Attachme
       gate: keep(bpf.createMap({ name: 'edgemesh_gate', kind: 'array', keyBytes: 4, valueBytes: GATE_BYTES, size: 1 })),
       frontends: hash('edgemesh_svc', PLACE_BYTES, FRONTEND_BYTES, size.frontends),
       slots: hash('edgemesh_slots', SLOT_KEY_BYTES, PLACE_BYTES, size.slots),
-      notes: keep(
-        bpf.createMap({
-          name: 'edgemesh_notes',
-          kind: 'socket-storage',
-          keyBytes: 4,
-          valueBytes: SOCKET_NOTE_BYTES,
-          size: 0,
-        }),
-      ),
+      notes,
     };
     const programs = [
       { path: groups.all, type: ATTACH.connect4, code: connectProgram(4, maps, false) },
@@ -62,8 +66,8 @@ export function createAttachment(bpf: Bpf, groups: ProcessGroups, size: Attachme
       ...(groups.pods === undefined
         ? []
         : [
-            { path: groups.pods, type: ATTACH.connect4, code: connectProgram(4, maps, true) },
-            { path: groups.pods, type: ATTACH.connect6, code: connectProgram(6, maps, true) },
+            { path: groups.pods.path, type: ATTACH.connect4, code: connectProgram(4, maps, true) },
+            { path: groups.pods.path, type: ATTACH.connect6, code: connectProgram(6, maps, true) },
           ]),
     ].map((program) => ({ ...program, fd: keep(bpf.load('edgemesh', program.type, program.code)) }));
     return {
@@ -71,7 +75,7 @@ export function createAttachment(bpf: Bpf, groups: ProcessGroups, size: Attachme
       maps,
       attach() {
         for (const { path, type, fd } of programs) {
-          const group = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+          const group = openGroup(path);
           try {
             keep(bpf.attach(fd, group, type));
           } finally {
@@ -90,5 +94,13 @@ export function createAttachment(bpf: Bpf, groups: ProcessGroups, size: Attachme
   } catch (error) {
     dispose();
     throw error;
+  }
+}
+
+function openGroup(path: string): number {
+  try {
+    return openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch (cause) {
+    throw new LinuxError('failed', `cannot open the group of processes ${path}: ${messageOf(cause)}`, { cause });
   }
 }

@@ -35,7 +35,9 @@ const NO_PREALLOC = 1;
 const PROGRAM_CGROUP_SOCK_ADDR = 18;
 const LOG_BYTES = 64 * 1024;
 const ATTR_BYTES = 144;
-const [ENOENT, EPERM, EACCES, EINVAL, ENOSYS] = [2, 1, 13, 22, 38];
+const [ENOENT, EPERM, EACCES] = [2, 1, 13];
+/** Nothing that time mends: EINVAL, ENOSYS, ENOPROTOOPT, EOPNOTSUPP, ENOTSUPP (a processor whose compiler lacks an instruction). */
+const UNSUPPORTED = new Set([22, 38, 92, 95, 524]);
 const SOCKET = { inet: 2, stream: 1, cloexec: 0o2000000, level: 1, netnsCookie: 71 } as const;
 
 /** Loads the calls through koffi, on first use only. Rejects with LinuxError `missing-tool` or `unsupported`. */
@@ -60,9 +62,10 @@ export async function loadBpf(): Promise<Bpf> {
   };
   const fail = (what: string, errno: number, detail = ''): never => {
     const message = `${what}: errno ${errno}${detail === '' ? '' : `, ${detail}`}`;
-    if (errno === EPERM || errno === EACCES)
-      throw new LinuxError('not-permitted', `${message} (CAP_BPF, CAP_NET_ADMIN)`);
-    if (errno === EINVAL || errno === ENOSYS) throw new LinuxError('unsupported', `${message}: an older kernel`);
+    if (errno === EPERM) throw new LinuxError('not-permitted', `${message} (CAP_BPF, CAP_NET_ADMIN)`);
+    // EACCES: the kernel does not take the program for safe.
+    if (errno === EACCES || UNSUPPORTED.has(errno))
+      throw new LinuxError('unsupported', `${message}: not with this kernel`);
     throw new LinuxError('failed', message);
   };
   const call = (command: number, attr: Buffer) => {
@@ -180,7 +183,7 @@ export async function loadBpf(): Promise<Bpf> {
       try {
         const value = Buffer.alloc(8);
         const result = getsockopt(fd, SOCKET.level, SOCKET.netnsCookie, value, [value.length]) as number;
-        if (result < 0) return fail('ask for the network namespace', EINVAL);
+        if (result < 0) return fail('ask for the network namespace', koffi.errno());
         return value.readBigUInt64LE();
       } finally {
         close(fd);

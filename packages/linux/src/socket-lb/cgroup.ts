@@ -1,5 +1,4 @@
-import { constants } from 'node:fs';
-import { access, readFile } from 'node:fs/promises';
+import { readFile, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LinuxError } from '../errors.ts';
 
@@ -10,8 +9,10 @@ const POD_GROUPS = ['kubepods.slice', 'kubepods'];
 export interface ProcessGroups {
   /** All processes. */
   readonly all: string;
-  /** Pods; undefined: there is no such group. */
-  readonly pods?: string;
+  /** Pods; undefined: there is no such group. A group that was made anew has another `inode`. */
+  readonly pods?: { readonly path: string; readonly inode: number };
+  /** False: this process sees a part of the hierarchy only, so `all` are those in there. */
+  readonly isWhole: boolean;
 }
 
 /**
@@ -25,17 +26,15 @@ export async function findProcessGroups(podGroup?: string): Promise<ProcessGroup
     .map((line) => line.split(' '))
     .find(([, , type]) => type === 'cgroup2')?.[1];
   if (all === undefined) throw new LinuxError('unsupported', 'cgroup v2 is not mounted');
-  if (podGroup !== undefined) {
-    const pods = join(all, podGroup);
-    if (!(await exists(pods))) throw new LinuxError('failed', `there is no group of processes ${pods}`);
-    return { all, pods };
+  const isWhole = (await readlink('/proc/self/ns/cgroup').catch(() => INITIAL_NAMESPACE)) === INITIAL_NAMESPACE;
+  for (const name of podGroup === undefined ? POD_GROUPS : [podGroup]) {
+    const path = join(all, name);
+    const found = await stat(path).catch(() => undefined);
+    if (found !== undefined) return { all, pods: { path, inode: found.ino }, isWhole };
   }
-  for (const name of POD_GROUPS) if (await exists(join(all, name))) return { all, pods: join(all, name) };
-  return { all };
+  if (podGroup === undefined) return { all, isWhole };
+  throw new LinuxError('failed', `there is no group of processes ${join(all, podGroup)}`);
 }
 
-const exists = (path: string) =>
-  access(path, constants.R_OK).then(
-    () => true,
-    () => false,
-  );
+/** Of the machine (linux/proc_ns.h). */
+const INITIAL_NAMESPACE = 'cgroup:[4026531835]';

@@ -61,7 +61,8 @@ describe('what sockets are served', () => {
     expect(is({ kind: 'range', cidr: '10.97.0.0/16' }, { kind: 'range', cidr: 'fd00::/8' })).toBe(false);
     expect(is({ kind: 'address', address: '10.96.0.1', protocol: 'TCP', port: 80 })).toBe(true);
     expect(is({ kind: 'address', address: '10.96.0.1', protocol: 'UDP', port: 80 })).toBe(false);
-    expect(is({ kind: 'localPort', protocol: 'TCP', port: 80 })).toBe(false);
+    expect(is({ kind: 'localPort', protocol: 'TCP', port: 80 })).toBe(true);
+    expect(is({ kind: 'localPort', protocol: 'UDP', port: 80 })).toBe(false);
   });
 });
 
@@ -93,8 +94,8 @@ describe('what programs read', () => {
 
   it('has rule, number of slots and way to choose', () => {
     const inTurn = rule({ tunnelled: 2, pick: { kind: 'roundRobin' } });
-    expect(encodeFrontend(7, inTurn).toString('hex')).toBe('07000000030000000100000000000000');
-    expect(encodeFrontend(8, rule()).toString('hex')).toBe('08000000010000000000000000000000');
+    expect(encodeFrontend(7, inTurn, 5).toString('hex')).toBe('07000000030000000100000005000000');
+    expect(encodeFrontend(8, rule(), 0).toString('hex')).toBe('08000000010000000000000000000000');
     expect(encodeSlotKey(7, 2).toString('hex')).toBe('0700000002000000');
   });
 });

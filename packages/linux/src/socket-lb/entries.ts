@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import {
   type Cidr,
   cidrContains,
@@ -15,20 +16,22 @@ type AddressFrontend = Extract<RuleFrontend, { kind: 'address' }>;
 /** Says of a frontend whether it must not be touched. */
 export type IsExcluded = (frontend: AddressFrontend) => boolean;
 
-/** Exclusions of a plan; those of ports on the node's own addresses concern no frontend that we serve. */
+/** Exclusions of a plan. An external address may be the node's own, so what its ports exclude is left to nftables, which knows. */
 export function excludedBy(exclusions: readonly RuleExclusion[]): IsExcluded {
   const ranges: Cidr[] = [];
   const services = new Set<string>();
+  const ports = new Set<number>();
   for (const exclusion of exclusions) {
     if (exclusion.kind === 'range') {
       const cidr = parseCidr(exclusion.cidr);
       if (cidr !== undefined) ranges.push(cidr);
-    } else if (exclusion.kind === 'address' && exclusion.protocol === 'TCP') {
-      services.add(`${exclusion.address} ${exclusion.port}`);
+    } else if (exclusion.protocol === 'TCP') {
+      if (exclusion.kind === 'address') services.add(`${exclusion.address} ${exclusion.port}`);
+      else ports.add(exclusion.port);
     }
   }
   return ({ address, port }) => {
-    if (services.has(`${address} ${port}`)) return true;
+    if (ports.has(port) || services.has(`${address} ${port}`)) return true;
     if (ranges.length === 0) return false;
     const bytes = parseIp(address);
     return bytes !== undefined && ranges.some((range) => cidrContains(range, bytes));
@@ -77,12 +80,16 @@ export function encodePlace({ address, port }: { readonly address: string; reado
   return place;
 }
 
-/** What is known of a frontend: the rule, over how many slots, and how one is chosen. */
-export function encodeFrontend(id: number, rule: ServiceRule): Buffer {
+/**
+ * What is known of a frontend: the rule, over how many slots, how one is chosen, and whose turn it is: not always the first one's, or
+ * after each change of endpoints all nodes would begin with the same.
+ */
+export function encodeFrontend(id: number, rule: ServiceRule, turn = randomInt(2 ** 32)): Buffer {
   const value = Buffer.alloc(FRONTEND_BYTES);
   value.writeUInt32LE(id, 0);
   value.writeUInt32LE(slotCount(rule), 4);
   value.writeUInt32LE(rule.pick.kind === 'roundRobin' ? 1 : 0, 8);
+  value.writeUInt32LE(turn, 12);
   return value;
 }
 

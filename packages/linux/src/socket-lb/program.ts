@@ -53,8 +53,10 @@ export function connectProgram(family: 4 | 6, maps: ProgramMaps, anyNamespace: b
   // r0 = which
   asm.load(4, 1, 7, FRONTEND.mode);
   asm.jumpIf(1, '==', 0, 'random');
-  asm.moveNumber(0, 1);
-  asm.fetchAdd(7, FRONTEND.turn, 0);
+  // Two at the same time may get the same turn.
+  asm.moveNumber(1, 1);
+  asm.add(7, FRONTEND.turn, 1);
+  asm.load(4, 0, 7, FRONTEND.turn);
   asm.jump('chosen');
   asm.label('random');
   asm.call(HELPER.random);
@@ -69,6 +71,11 @@ export function connectProgram(family: 4 | 6, maps: ProgramMaps, anyNamespace: b
     asm.load(4, 1, 7, word);
     asm.store(4, 10, STACK.given + word, 1);
   }
+  // The kernel may give the memory of a frontend that is being replaced to another at once: rule and number must have been of this one.
+  lookUp(asm, maps.frontends, STACK.note);
+  asm.load(4, 1, 0, FRONTEND.rule);
+  asm.load(4, 2, 10, STACK.slot);
+  asm.jumpIf(1, '!=', { register: 2 }, 'out');
   note(asm, maps.notes);
   writePlace(asm, family, STACK.given);
   finish(asm);

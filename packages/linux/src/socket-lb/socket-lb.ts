@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { RuleExclusion, ServiceRule } from '@edgemesh/core';
-import { type Attachment, type AttachmentSize, createAttachment } from './attachment.ts';
+import { type Attachment, type AttachmentSize, createAttachment, createNotes } from './attachment.ts';
 import { type Bpf, loadBpf } from './bpf.ts';
 import { findProcessGroups, type ProcessGroups } from './cgroup.ts';
 import {
@@ -32,10 +32,12 @@ export interface SocketLb extends Disposable {
    * failure (LinuxError) nothing is served, until the next call.
    */
   apply(rules: Iterable<ServiceRule>, exclusions: readonly RuleExclusion[]): Promise<void>;
-  /** Says that the agent lives. */
-  beat(): void;
+  /** Says that the agent lives, and looks whether the group of the pods has come, or was made anew. Calls must not overlap. */
+  beat(): Promise<void>;
   /** Frontends that are served. */
   readonly frontends: number;
+  /** Whose sockets are. */
+  readonly groups: ProcessGroups;
 }
 
 /** Smallest maps, and entries written before other work has its turn. */
@@ -45,8 +47,19 @@ const ENTRIES_PER_TURN = 2_048;
 /** Looks whether this machine can do it, and loads the programs. Rejects with LinuxError where it cannot; its message says why. */
 export async function openSocketLb(options: SocketLbOptions): Promise<SocketLb> {
   const [bpf, groups] = await Promise.all([loadBpf(), findProcessGroups(options.podGroup)]);
-  createAttachment(bpf, groups, { frontends: 1, slots: 1 })[Symbol.dispose]();
-  return new SocketLbImpl(bpf, groups, options);
+  return createSocketLb(bpf, groups, options);
+}
+
+/** The same with a bpf(2) and groups that are given. Throws LinuxError where the programs cannot be loaded. */
+export function createSocketLb(bpf: Bpf, groups: ProcessGroups, options: SocketLbOptions): SocketLb {
+  const notes = createNotes(bpf);
+  try {
+    createAttachment(bpf, groups, notes, { frontends: 1, slots: 1 })[Symbol.dispose]();
+  } catch (error) {
+    bpf.close(notes);
+    throw error;
+  }
+  return new SocketLbImpl(bpf, groups, notes, options);
 }
 
 interface Served {
@@ -61,19 +74,26 @@ interface Served {
 
 class SocketLbImpl implements SocketLb {
   readonly #bpf: Bpf;
-  readonly #groups: ProcessGroups;
+  readonly #notes: number;
   readonly #options: SocketLbOptions;
+  #groups: ProcessGroups;
   #attachment: Attachment | undefined;
+  #isClosed = false;
   #served = new Map<string, Served>();
   #exclusions: readonly RuleExclusion[] = [];
   #isExcluded: IsExcluded = () => false;
   #nextId = 1;
   #used = { frontends: 0, slots: 0 };
 
-  constructor(bpf: Bpf, groups: ProcessGroups, options: SocketLbOptions) {
+  constructor(bpf: Bpf, groups: ProcessGroups, notes: number, options: SocketLbOptions) {
     this.#bpf = bpf;
+    this.#notes = notes;
     this.#groups = groups;
     this.#options = options;
+  }
+
+  get groups(): ProcessGroups {
+    return this.#groups;
   }
 
   get frontends(): number {
@@ -88,12 +108,25 @@ class SocketLbImpl implements SocketLb {
         await this.#load([...rules]);
       } else await this.#change(rules);
     } catch (error) {
-      this[Symbol.dispose]();
+      this.#stop();
       throw error;
     }
   }
 
-  beat(): void {
+  async beat(): Promise<void> {
+    try {
+      this.#goOn();
+      const groups = await findProcessGroups(this.#options.podGroup);
+      if (isDeepStrictEqual(groups, this.#groups)) return;
+      this.#groups = groups;
+      await this.#load([...this.#served.values()].map(({ rule }) => rule));
+    } catch (error) {
+      this.#stop();
+      throw error;
+    }
+  }
+
+  #goOn(): void {
     const nanoseconds = BigInt(this.#options.agentTimeoutSeconds) * 1_000_000_000n;
     this.#attachment?.serveUntil(process.hrtime.bigint() + nanoseconds);
   }
@@ -128,11 +161,22 @@ class SocketLbImpl implements SocketLb {
     const dead = [...gone.values()].flatMap(({ id, slots }) =>
       Array.from({ length: slots }, (_, slot) => encodeSlotKey(id, slot)),
     );
-    this.#bpf.remove(maps.frontends, Buffer.from(left.join(''), 'hex'), left.length);
-    this.#bpf.remove(maps.slots, Buffer.concat(dead), dead.length);
+    await this.#remove(
+      maps.frontends,
+      left.map((key) => Buffer.from(key, 'hex')),
+    );
+    await this.#remove(maps.slots, dead);
     for (const { rule } of gone.values()) this.#served.delete(rule.key);
     for (const served of next) this.#served.set(served.rule.key, served);
     this.#used = total(this.#served.values());
+  }
+
+  async #remove(map: number, keys: readonly Buffer[]): Promise<void> {
+    for (let from = 0; from < keys.length; from += ENTRIES_PER_TURN) {
+      const some = keys.slice(from, from + ENTRIES_PER_TURN);
+      this.#bpf.remove(map, Buffer.concat(some), some.length);
+      if (some.length === ENTRIES_PER_TURN) await setImmediate();
+    }
   }
 
   /** Serves these rules from maps of their own; the old ones serve until they are complete. */
@@ -143,14 +187,14 @@ class SocketLbImpl implements SocketLb {
     if (used.frontends === 0) {
       this.#attachment = undefined;
     } else {
-      const attachment = createAttachment(this.#bpf, this.#groups, {
+      const attachment = createAttachment(this.#bpf, this.#groups, this.#notes, {
         frontends: roomFor(used.frontends, MIN_SIZE.frontends),
         slots: roomFor(used.slots, MIN_SIZE.slots),
       });
       try {
         await this.#write(attachment.maps, next);
         this.#attachment = attachment;
-        this.beat();
+        this.#goOn();
         attachment.attach();
       } catch (error) {
         this.#attachment = before;
@@ -185,6 +229,12 @@ class SocketLbImpl implements SocketLb {
   }
 
   [Symbol.dispose](): void {
+    this.#stop();
+    if (!this.#isClosed) this.#bpf.close(this.#notes);
+    this.#isClosed = true;
+  }
+
+  #stop(): void {
     this.#attachment?.[Symbol.dispose]();
     this.#attachment = undefined;
     this.#served.clear();

@@ -13,7 +13,7 @@ console.log('ready');
 for await (const line of createInterface(process.stdin)) {
   const order = JSON.parse(line) as Order;
   if ('beat' in order) {
-    socketLb.beat();
+    await socketLb.beat();
     console.log('done: beat');
     continue;
   }
