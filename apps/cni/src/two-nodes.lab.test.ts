@@ -221,7 +221,8 @@ describe.skipIf(missing !== undefined)('two nodes behind different NATs', () => 
     const loss = Number(/([\d.]+)% packet loss/.exec(stdout)?.[1]);
     expect(loss).toBeGreaterThan(1);
     expect(loss).toBeLessThan(25);
-    expect(await transfer(left, right, b.ip())).toBe(true);
+    // What is written into a header may be a RST: then that connection is over, and the next one has its chance.
+    await expect.poll(() => transfer(left, right, b.ip()), { timeout: 90_000 }).toBe(true);
     const { counters } = await right.status();
     const dropped = Object.entries(counters).filter(([name]) =>
       name.startsWith('edgemesh_cni_packets_dropped_total in'),
