@@ -70,6 +70,8 @@ interface Served {
   /** Encoded, as hex. */
   readonly frontends: readonly string[];
   readonly slots: number;
+  /** The call that had the rule last. */
+  seen: number;
 }
 
 class SocketLbImpl implements SocketLb {
@@ -83,6 +85,7 @@ class SocketLbImpl implements SocketLb {
   #exclusions: readonly RuleExclusion[] = [];
   #isExcluded: IsExcluded = () => false;
   #nextId = 1;
+  #round = 0;
   #used = { frontends: 0, slots: 0 };
 
   constructor(bpf: Bpf, groups: ProcessGroups, notes: number, options: SocketLbOptions) {
@@ -133,16 +136,23 @@ class SocketLbImpl implements SocketLb {
 
   /** Writes what differs, and everything into larger maps where these are full. */
   async #change(rules: Iterable<ServiceRule>): Promise<void> {
+    const round = ++this.#round;
     const next: Served[] = [];
-    const gone = new Map(this.#served);
+    const gone: Served[] = [];
+    let kept = 0;
     for (const rule of rules) {
       const served = this.#served.get(rule.key);
-      gone.delete(rule.key);
-      if (served?.rule === rule) continue;
+      if (served !== undefined) {
+        served.seen = round;
+        kept++;
+        if (served.rule === rule) continue;
+        gone.push(served);
+      }
       next.push(this.#render(rule));
-      if (served !== undefined) gone.set(rule.key, served);
     }
-    if (next.length === 0 && gone.size === 0) return;
+    if (kept < this.#served.size)
+      for (const served of this.#served.values()) if (served.seen !== round) gone.push(served);
+    if (next.length === 0 && gone.length === 0) return;
     const more = total(next);
     const size = this.#attachment?.size;
     // Both versions of a rule are there for a moment.
@@ -151,24 +161,24 @@ class SocketLbImpl implements SocketLb {
       this.#used.slots + more.slots > size.slots ||
       this.#used.frontends + more.frontends > size.frontends
     ) {
-      for (const { rule } of gone.values()) this.#served.delete(rule.key);
+      for (const { rule } of gone) this.#served.delete(rule.key);
       return await this.#load([...[...this.#served.values()].map(({ rule }) => rule), ...next.map(({ rule }) => rule)]);
     }
     const { maps } = this.#attachment as Attachment;
     await this.#write(maps, next);
-    const kept = new Set(next.flatMap(({ frontends }) => frontends));
-    const left = [...gone.values()].flatMap(({ frontends }) => frontends).filter((frontend) => !kept.has(frontend));
-    const dead = [...gone.values()].flatMap(({ id, slots }) =>
-      Array.from({ length: slots }, (_, slot) => encodeSlotKey(id, slot)),
-    );
+    const written = new Set(next.flatMap(({ frontends }) => frontends));
+    const left = gone.flatMap(({ frontends }) => frontends).filter((frontend) => !written.has(frontend));
+    const dead = gone.flatMap(({ id, slots }) => Array.from({ length: slots }, (_, slot) => encodeSlotKey(id, slot)));
     await this.#remove(
       maps.frontends,
       left.map((key) => Buffer.from(key, 'hex')),
     );
     await this.#remove(maps.slots, dead);
-    for (const { rule } of gone.values()) this.#served.delete(rule.key);
+    for (const { rule } of gone) this.#served.delete(rule.key);
     for (const served of next) this.#served.set(served.rule.key, served);
-    this.#used = total(this.#served.values());
+    const less = total(gone);
+    this.#used.frontends += more.frontends - less.frontends;
+    this.#used.slots += more.slots - less.slots;
   }
 
   async #remove(map: number, keys: readonly Buffer[]): Promise<void> {
@@ -209,7 +219,8 @@ class SocketLbImpl implements SocketLb {
 
   #render(rule: ServiceRule): Served {
     const frontends = servedFrontends(rule, this.#isExcluded).map((frontend) => encodePlace(frontend).toString('hex'));
-    return { rule, id: this.#nextId++, frontends, slots: frontends.length === 0 ? 0 : slotCount(rule) };
+    const slots = frontends.length === 0 ? 0 : slotCount(rule);
+    return { rule, id: this.#nextId++, frontends, slots, seen: this.#round };
   }
 
   /** Slots first: a frontend must not be seen before them. */
